@@ -12,7 +12,10 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
  * A pool of connections. A connection that breaks while idle is dropped and replaced by the next query, so an outage of the database
  * surfaces as an error of the query that met it and never as an uncaught one.
  */
-export function openDatabase(url: string, options: { max?: number; applicationName?: string } = {}): Database {
+export function openDatabase(
+  url: string,
+  options: { max?: number; applicationName?: string } = {},
+): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: options.max ?? 10,
@@ -24,7 +27,10 @@ export function openDatabase(url: string, options: { max?: number; applicationNa
 }
 
 /** Runs `work` in one transaction; rolls back when it throws. */
-export async function inTransaction<T>(database: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  database: Database,
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
   const tx = await database.connect();
   let broken: Error | undefined;
   try {
