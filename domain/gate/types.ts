@@ -1,0 +1,431 @@
+import type { Arm } from '../words.ts';
+
+/**
+ * The contract of the gate with the policy, the ledger, the activities and the workflow. Values only: it may be imported anywhere.
+ *
+ * How a judgement runs (the same for Postgres and for memory, with results equal to the last byte):
+ *   1. `plan = planGate(policy, baseline)` before the canary begins, stored.
+ *   2. pass 1: `totals: GateTotals` — sums per arm and stratum, a tiny table whatever the traffic.
+ *   3. `requests = influenceRequests(plan, totals)` — pure: what each user's influence on the estimate is.
+ *   4. pass 2: `sums: InfluenceSums[]` — per request one scan over the per-user rows, squares summed as integers.
+ *   5. `look(plan, { totals, sums }, now)` at any hour, `judge(plan, { totals, sums }, horizonIndex)` at a horizon.
+ * Every sum over users is an exact integer, so order, batching and parallel query plans cannot change a verdict.
+ *
+ * What the ledger stores, per release:
+ *   - `user_totals(arm, stratum, user, metric, n, sum)`: n = samples with a usable value, sum = Σ of `ledgerValue(metric, value)`, an integer
+ *     (fixed point, 1e-6 of the metric's unit; of its natural logarithm for latency, ttft, tpot and cost). See metrics.ts.
+ *   - `user_buckets(arm, stratum, metric, bucket, user, n)`: per-user-day histogram of the metrics judged by p95; `bucketOf(value)`, see
+ *     histogram.ts. An index that begins (arm, stratum, metric, bucket) lets pass 2 read the top 5 % only.
+ *   - `user_traffic(arm, stratum, user, requests, errored)`: every request of a user, with or without values.
+ *   - the number of samples it could not use, by reason (`UnusableSamples`).
+ */
+
+export type Direction = 'higher' | 'lower';
+
+/**
+ * `absolute`: difference of means, canary − stable. `log-mean`: difference of means of ln(value), a ratio of geometric means.
+ * `p95`: difference of ln(95th percentile), a ratio of percentiles.
+ */
+export type Scale = 'absolute' | 'log-mean' | 'p95';
+
+/** `guard`: must not be worse. `success`: must not be worse either, and one of the successes must be better for a promotion. */
+export type MetricRole = 'guard' | 'success';
+
+export interface GateMetric {
+  /** `error`, `violation`, `latency`, `ttft`, `tpot`, `cost` or `quality:<evaluator>`. */
+  metric: string;
+  /** Which way is better. */
+  direction: Direction;
+  /** The largest harm that is tolerated: in the metric's unit if `absolute`, else a share (0.1 = 10 %). > 0 */
+  margin: number;
+  scale: Scale;
+  role: MetricRole;
+}
+
+/** Durations are milliseconds. */
+export interface GatePolicy {
+  /** When the gate may say promote, after the canary began; rising; whole weeks in production. */
+  horizons: number[];
+  /** Samples that each arm needs, of every metric. */
+  minSamples: number;
+  /** Users that each arm needs, of every metric. */
+  minUsers: number;
+  /** Time between two looks of the guards. */
+  lookEvery: number;
+  alpha: {
+    /** Chance that any guard ever stops a harmless canary, over all guards and all looks together. */
+    harm: number;
+    /** Chance that a canary that is worse by a margin is promoted, over all horizons together. */
+    nonInferiority: number;
+  };
+  /** Chance that a canary equal to the stable arm is promoted at the expected horizon. */
+  power: number;
+  metrics: GateMetric[];
+  /** Planned share of users on the canary, 0 < weight < 1. */
+  weight: number;
+  /** Length of a stratum of the data; a day in production. */
+  stratum: number;
+}
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+const WEEK = 7 * DAY;
+
+const guard = (metric: string, direction: Direction, margin: number, scale: Scale): GateMetric => ({
+  metric,
+  direction,
+  margin,
+  scale,
+  role: 'guard',
+});
+
+export const defaultGatePolicy: GatePolicy = {
+  horizons: [WEEK, 2 * WEEK, 3 * WEEK, 4 * WEEK],
+  minSamples: 1000,
+  minUsers: 250,
+  lookEvery: 5 * MINUTE,
+  alpha: { harm: 0.05, nonInferiority: 0.05 },
+  power: 0.9,
+  metrics: [
+    guard('quality:judge', 'higher', 0.02, 'absolute'),
+    guard('error', 'lower', 0.005, 'absolute'),
+    guard('violation', 'lower', 0.005, 'absolute'),
+    guard('latency', 'lower', 0.1, 'log-mean'),
+    guard('latency', 'lower', 0.15, 'p95'),
+    guard('ttft', 'lower', 0.1, 'log-mean'),
+    guard('ttft', 'lower', 0.15, 'p95'),
+    guard('tpot', 'lower', 0.1, 'log-mean'),
+    guard('tpot', 'lower', 0.15, 'p95'),
+    guard('cost', 'lower', 0.05, 'log-mean'),
+  ],
+  weight: 0.1,
+  stratum: DAY,
+};
+
+// ---- pass 1: totals per arm and stratum --------------------------------------------------------------------------------------------
+
+/**
+ * A stratum is a slice of time in which the weight did not change: `stratumId(at, length, phase)` of strata.ts. The ledger stores the id.
+ * A ramped weight begins a new phase; at a constant weight the phase is always 0.
+ */
+export interface TrafficTotals {
+  arm: Arm;
+  stratum: number;
+  /** Users with at least one request in this arm and stratum. */
+  users: number;
+  /** Of those, the users whose first request of the whole experiment was in this stratum (in whichever arm they had then). */
+  newUsers: number;
+  requests: number;
+  /** Users whose first failed request of the whole experiment was in this arm and stratum. */
+  firstErrors: number;
+}
+
+export interface MetricTotals {
+  metric: string;
+  arm: Arm;
+  stratum: number;
+  /** Distinct users with a usable value. */
+  users: number;
+  /** Samples with a usable value. */
+  n: number;
+  /** Σ of ledger values: an exact integer. */
+  sum: bigint;
+}
+
+export interface BucketTotals {
+  metric: string;
+  arm: Arm;
+  stratum: number;
+  bucket: number;
+  /** Samples in the bucket. */
+  n: number;
+}
+
+export type UnusableReason = 'not-finite' | 'out-of-range' | 'outside-window';
+
+/** Samples of the release that carry a value which cannot be judged. None of them may vanish silently. */
+export interface UnusableSamples {
+  metric: string;
+  arm: Arm;
+  reason: UnusableReason;
+  n: number;
+}
+
+export interface GateTotals {
+  /** The canary began at `from`; the data are complete up to `to` (the watermark's time). ms since 1970. */
+  from: number;
+  to: number;
+  /** Length of the strata, ms. */
+  stratum: number;
+  /** Share of users on the canary in each phase; a constant weight is one phase. */
+  phases: { weight: number }[];
+  traffic: TrafficTotals[];
+  metrics: MetricTotals[];
+  buckets: BucketTotals[];
+  unusable: UnusableSamples[];
+}
+
+// ---- pass 2: squares of the users' influences ---------------------------------------------------------------------------------------
+
+/** How the rows of one arm and stratum enter the influence of a user; every number is an IEEE double. */
+export interface InfluenceRow {
+  arm: Arm;
+  stratum: number;
+  /** Mean of the centred value in this arm and stratum; of both arms together. Ledger units. */
+  mean: number;
+  pooledMean: number;
+  /** Coefficients, see `InfluenceRequest`. */
+  own: number;
+  asStable: number;
+  asCanary: number;
+}
+
+/**
+ * For each user-stratum row (n, sum) of the metric that has an InfluenceRow, with c = sum − centre·n (exact integer, then a double):
+ *   own      = floor(row.own      · (c − row.mean·n)       + 0.5)
+ *   asStable = floor(row.asStable · (c − row.pooledMean·n) + 0.5)
+ *   asCanary = floor(row.asCanary · (c − row.pooledMean·n) + 0.5)
+ * Each is an integer. Add them over the strata of one (arm, user), then square, then add over the users of the arm.
+ * With `above`, the row's sum is not the stored one but, from the user's buckets, with `above[arm]`:
+ *   sum = 1000000·Σ n(bucket > above.bucket) + above.part·n(bucket = above.bucket), centre = 0,
+ * and n is the row's n of `user_totals` of the same metric.
+ */
+export interface InfluenceRequest {
+  /** Of the guard: `guardId(metric)`. */
+  guard: string;
+  metric: string;
+  /** Integer to subtract per sample. */
+  centre: bigint;
+  above: Record<Arm, { bucket: number; part: number }> | null;
+  rows: InfluenceRow[];
+}
+
+export interface ArmInfluence {
+  /** Distinct users of the arm with a usable value in any of the request's rows. */
+  users: number;
+  /** Users whose stored sum over those rows is > 0 (for rates: users with an event). With `above`: 0. */
+  positive: number;
+  /** Σ over users of (Σ n)². */
+  n2: bigint;
+  own2: bigint;
+  asStable2: bigint;
+  asCanary2: bigint;
+}
+
+export interface InfluenceSums {
+  guard: string;
+  arms: Record<Arm, ArmInfluence>;
+}
+
+export interface GateFigures {
+  totals: GateTotals;
+  sums: InfluenceSums[];
+}
+
+// ---- the plan --------------------------------------------------------------------------------------------------------------------
+
+/** What is known of the traffic before the release: from the ledger's users of the stable revision (`baselineOf`). */
+export interface GateBaseline {
+  /** Users expected at each horizon, both arms together; as many as the policy has horizons. */
+  users: number[];
+  /** Samples per user. */
+  samplesPerUser: number;
+  /** By guard id: spread of a user's influence, σ_L = √(Var(S − μN)) / N̄, in the guard's scale (ln for log-mean and p95). */
+  sigma: Record<string, number>;
+  /** By guard id: share of users with at least one event, for rates. */
+  eventUsers: Record<string, number>;
+}
+
+export interface GuardPlan {
+  guard: string;
+  metric: GateMetric;
+  /** The margin on the estimate's scale, > 0: ln(1 + margin) or −ln(1 − margin) for ratios. */
+  tolerance: number;
+  /** α of this guard's confidence sequence. */
+  alphaHarm: number;
+  /** α of the first-error test that stands beside an error rate, else 0. */
+  alphaFirstError: number;
+  sigma: number;
+  /** Was sigma assumed, for lack of a baseline? */
+  assumed: boolean;
+  /** Standard error expected at the expected horizon: where the confidence sequence is tightest. */
+  sePlan: number;
+  /** τ² of the confidence sequence (gate.md (a)). */
+  tau2: number;
+  /** Users of both arms together that this guard needs to be found non-inferior with its share of the power. */
+  usersNeeded: number;
+  /** Of those, users on the canary that a rate without any event needs (exact); 0 if not a rate. */
+  canaryUsersIfNoEvent: number;
+  /** The smallest harm that the sequence stops by the expected horizon with the policy's power; estimate's scale and as the policy writes it. */
+  smallestHarm: number;
+  smallestHarmAsMargin: number;
+}
+
+export interface HorizonPlan {
+  /** ms after the start. */
+  after: number;
+  /** Share of alpha.nonInferiority that is spent here; they add up to it. */
+  alpha: number;
+  /** Users of both arms expected by then; null without a baseline. */
+  users: number | null;
+  /** Chance that a canary equal to the stable arm is promoted here; null without a baseline. */
+  power: number | null;
+}
+
+export interface PlanRefusal {
+  code: 'POLICY_CANNOT_SUCCEED';
+  words: string;
+  guard: string;
+  usersNeeded: number;
+  usersExpected: number;
+}
+
+/** Fixed and stored before the canary begins; everything that a look or a verdict needs besides the data. */
+export interface GatePlan {
+  version: 1;
+  policy: GatePolicy;
+  guards: GuardPlan[];
+  horizons: HorizonPlan[];
+  /** Index into `horizons`. */
+  expectedHorizon: number;
+  /** Users of both arms together that the neediest guard wants. */
+  usersNeeded: number;
+  /** True if there was no baseline and the spreads are documented defaults. */
+  assumed: boolean;
+  /** Set if the policy cannot succeed within its last horizon. */
+  refusal: PlanRefusal | null;
+  /** The plan for people: how long, how many, the smallest harm it sees. */
+  words: string[];
+}
+
+// ---- looks and verdicts -------------------------------------------------------------------------------------------------------------
+
+/** ok: measured and not breached. Failed: a bad value. Error: could not measure. */
+export type LookState = 'ok' | 'Failed' | 'Error';
+
+export interface Reason {
+  /** Stable, for scripts. */
+  code: ReasonCode;
+  /** The guard or metric, if the reason belongs to one. */
+  guard?: string;
+  words: string;
+}
+
+export type ReasonCode =
+  // harm
+  | 'harm'
+  | 'first-errors'
+  // could not measure
+  | 'no-samples'
+  | 'one-arm'
+  | 'too-few-users'
+  | 'too-few-samples'
+  | 'zero-variance'
+  | 'not-finite'
+  | 'out-of-range'
+  | 'clock'
+  | 'metric-missing'
+  | 'no-common-stratum'
+  | 'sparse-tail'
+  // unsound
+  | 'sample-ratio'
+  // the horizon
+  | 'not-yet-horizon'
+  | 'not-non-inferior'
+  | 'not-superior'
+  | 'horizons-spent'
+  | 'non-inferior'
+  | 'superior';
+
+export interface ArmCounts {
+  users: number;
+  samples: number;
+}
+
+export interface GuardLook {
+  guard: string;
+  /** Samples and users of each arm that have a value of the metric. */
+  stable: ArmCounts;
+  canary: ArmCounts;
+  /** Canary − stable on the estimate's scale (difference; ln ratio for log-mean and p95); null if not measured. */
+  estimate: number | null;
+  se: number | null;
+  /** Two-sided interval, valid at every look at once, at 2·alphaHarm; null if not measured. */
+  interval: [number, number] | null;
+  /** The worst effect that is tolerated, signed on the estimate's scale: the line that the interval must cross to stop the canary. */
+  limit: number;
+  breached: boolean;
+  state: LookState;
+  reason: Reason | null;
+}
+
+export interface Look {
+  /** ms since 1970 */
+  time: number;
+  /** ms since the canary began */
+  elapsed: number;
+  /** Failed if any guard failed or the sample ratio is broken beyond doubt. */
+  state: LookState;
+  /** Must the canary be rolled back now? */
+  harm: boolean;
+  guards: GuardLook[];
+  firstErrors: {
+    stable: number;
+    canary: number;
+    evidence: number;
+    threshold: number;
+    breached: boolean;
+  } | null;
+  sampleRatio: { stable: number; canary: number; lnBayesFactor: number; pValue: number; broken: boolean };
+  reasons: Reason[];
+}
+
+export type Decision = 'promote' | 'rollback' | 'continue' | 'invalid';
+
+export interface GuardVerdict extends GuardLook {
+  /** One-sided bound at this horizon's α towards harm, canary − stable on the estimate's scale; null if not measured. */
+  bound: number | null;
+  degreesOfFreedom: number | null;
+  nonInferior: boolean;
+  /** For success metrics: p of "not better", after Holm; null for guards. */
+  superiorityP: number | null;
+  superior: boolean | null;
+  /** Means (geometric, or p95, where the scale says so) of the arms in the metric's unit. */
+  stableMean: number | null;
+  canaryMean: number | null;
+  reference: ReferenceFigures | null;
+}
+
+/** Textbook figures that treat requests as independent. For reference: they never decide. */
+export interface ReferenceFigures {
+  reference: true;
+  welchT: number;
+  degreesOfFreedom: number;
+  p: number;
+  cohensD: number;
+  /** Relative difference of the means; null if the stable mean is 0. */
+  lift: number | null;
+  interval95: [number, number];
+}
+
+export interface Verdict {
+  version: 1;
+  decision: Decision;
+  reasons: Reason[];
+  horizon: { index: number; after: number; last: boolean; alpha: number; alphaSpent: number };
+  elapsed: number;
+  arms: Record<Arm, ArmCounts>;
+  guards: GuardVerdict[];
+  firstErrors: Look['firstErrors'];
+  sampleRatio: {
+    expectedCanary: number;
+    canary: number;
+    users: number;
+    chiSquare: number;
+    pValue: number;
+    broken: boolean;
+  };
+  /** Digests of the plan and of the figures that it was made from. */
+  planDigest: string;
+  figuresDigest: string;
+}
