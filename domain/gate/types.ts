@@ -17,6 +17,8 @@ import type { Arm } from '../words.ts';
  *   - `user_buckets(arm, stratum, metric, bucket, user, n)`: per-user-day histogram of the metrics judged by p95; `bucketOf(value)`, see
  *     histogram.ts. An index that begins (arm, stratum, metric, bucket) lets pass 2 read the top 5 % only.
  *   - `user_traffic(arm, stratum, user, requests, errored)`: every request of a user, with or without values.
+ *   - `stratum_totals(arm, stratum, metric, n, sum, squares)` and `stratum_buckets(arm, stratum, metric, bucket, n)`: the same summed over
+ *     users, kept beside in the same transaction, so that pass 1 reads no users but for the distinct counts.
  *   - the number of samples it could not use, by reason (`UnusableSamples`).
  */
 
@@ -105,7 +107,7 @@ export const defaultGatePolicy: GatePolicy = {
 // ---- pass 1: totals per arm and stratum --------------------------------------------------------------------------------------------
 
 /**
- * A stratum is a slice of time in which the weight did not change: `stratumId(at, length, phase)` of strata.ts. The ledger stores the id.
+ * A stratum is a slice of time in which the weight did not change: `stratumId({ at, from, length, phase })` of strata.ts, counted from the canary's start. The ledger stores the id.
  * A ramped weight begins a new phase; at a constant weight the phase is always 0.
  */
 export interface TrafficTotals {
@@ -130,6 +132,8 @@ export interface MetricTotals {
   n: number;
   /** Σ of ledger values: an exact integer. */
   sum: bigint;
+  /** Σ of squares of the samples' ledger values: only the textbook reference figures need it. */
+  squares: bigint;
 }
 
 export interface BucketTotals {
