@@ -24,6 +24,8 @@ export interface Route {
   weight: number;
   stable: ArmTarget;
   canary: ArmTarget | null;
+  /** Counts the weights of the release: 0 while the gate collects, one more with every move. Strata never mix phases (Simpson). */
+  phase: number;
   /** Share of answers, 0–1, that the online evaluator scores: the same on both arms (invariant 12). */
   scoredShare: number;
   /** Length in ms of the strata of the gate's data: a day, unless the release's policy compresses it. */

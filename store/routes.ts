@@ -19,6 +19,7 @@ export interface RouteRow {
   generation: number;
   release: string | null;
   weight: number;
+  phase: number;
   stable: string;
   canary: string | null;
   scoredShare: number;
@@ -26,7 +27,7 @@ export interface RouteRow {
   canarySince: Date | null;
 }
 
-const routeColumns = `application, generation, release, weight, stable, canary, scored_share as "scoredShare",
+const routeColumns = `application, generation, release, weight, phase, stable, canary, scored_share as "scoredShare",
   stratum_ms as "stratumMs", canary_since as "canarySince"`;
 
 export async function findRoute(db: Queryable, application: string): Promise<RouteRow | null> {
@@ -65,6 +66,7 @@ export async function moveTraffic(db: Database, route: NewRoute, expected: numbe
       generation,
       route.release,
       route.weight,
+      route.phase,
       route.stable,
       route.canary,
       route.scoredShare,
@@ -74,13 +76,13 @@ export async function moveTraffic(db: Database, route: NewRoute, expected: numbe
     const { rowCount } =
       expected === null
         ? await tx.query(
-            `insert into routes (application, generation, release, weight, stable, canary, scored_share, stratum_ms, canary_since)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing`,
+            `insert into routes (application, generation, release, weight, phase, stable, canary, scored_share, stratum_ms, canary_since)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) on conflict do nothing`,
             values,
           )
         : await tx.query(
-            `update routes set generation = $2, release = $3, weight = $4, stable = $5, canary = $6, scored_share = $7,
-               stratum_ms = $8, canary_since = $9 where application = $1 and generation = $10`,
+            `update routes set generation = $2, release = $3, weight = $4, phase = $5, stable = $6, canary = $7, scored_share = $8,
+               stratum_ms = $9, canary_since = $10 where application = $1 and generation = $11`,
             [...values, expected],
           );
     if (rowCount !== 1) {
@@ -121,7 +123,7 @@ interface TableRow extends RouteRow {
 /** The whole table in one snapshot, with everything that a gateway needs to serve from it alone. */
 export async function readRouteTable(db: Queryable): Promise<RouteTable> {
   const { rows } = await db.query<TableRow | { tableGeneration: number; application: null }>(
-    `select s.generation as "tableGeneration", r.application, r.generation, r.release, r.weight, r.stable, r.canary,
+    `select s.generation as "tableGeneration", r.application, r.generation, r.release, r.weight, r.phase, r.stable, r.canary,
             r.scored_share as "scoredShare", r.stratum_ms as "stratumMs", r.canary_since as "canarySince",
             (select jsonb_agg(jsonb_build_object('arm', arm.name, 'revision', v.content, 'prompt', p.content,
                                                  'endpoints', coalesce(e.endpoints, '[]'::jsonb)))
@@ -153,6 +155,7 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
       application: row.application,
       release: row.release,
       weight: row.weight,
+      phase: row.phase,
       stable,
       canary: target('canary'),
       scoredShare: row.scoredShare,
@@ -163,12 +166,18 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
   return table;
 }
 
-/** Renews a gateway's lease and says which generation it serves. */
-export async function renewLease(db: Queryable, gateway: string, acknowledged: number): Promise<void> {
+/** Renews a gateway's lease: the generation by which it routes new requests, and the oldest by which one in flight was routed. */
+export async function renewLease(
+  db: Queryable,
+  gateway: string,
+  acknowledged: number,
+  oldestInFlight: number = acknowledged,
+): Promise<void> {
   await db.query(
-    `insert into gateways (id, renewed_at, acknowledged) values ($1, now(), $2)
-     on conflict (id) do update set renewed_at = now(), acknowledged = excluded.acknowledged`,
-    [gateway, acknowledged],
+    `insert into gateways (id, renewed_at, acknowledged, oldest_in_flight) values ($1, now(), $2, $3)
+     on conflict (id) do update
+       set renewed_at = now(), acknowledged = excluded.acknowledged, oldest_in_flight = excluded.oldest_in_flight`,
+    [gateway, acknowledged, oldestInFlight],
   );
 }
 
@@ -181,20 +190,24 @@ export interface Acknowledgement {
   /** Gateways whose lease is live, and those of them that have not acknowledged the generation. */
   live: number;
   lagging: string[];
+  /** Live gateways with a request in flight that was routed by an older generation. */
+  draining: string[];
   /** Gateways without a live lease that may still serve an older table: less than the stable-only time has passed. */
   lingering: string[];
 }
 
 /** Who has acknowledged a generation; judged by the database's clock. */
 export async function acknowledgementOf(db: Queryable, generation: number): Promise<Acknowledgement> {
-  const { rows } = await db.query<{ id: string; live: boolean; behind: boolean }>(
-    `select id, renewed_at > now() - $2 * interval '1 millisecond' as live, acknowledged < $1 as behind
+  const { rows } = await db.query<{ id: string; live: boolean; behind: boolean; draining: boolean }>(
+    `select id, renewed_at > now() - $2 * interval '1 millisecond' as live, acknowledged < $1 as behind,
+            oldest_in_flight < $1 as draining
        from gateways where renewed_at > now() - $3 * interval '1 millisecond'`,
     [generation, GATEWAY_LEASE_MS, GATEWAY_STABLE_ONLY_MS + GATEWAY_LEASE_MS],
   );
   return {
     live: rows.filter((row) => row.live).length,
     lagging: rows.filter((row) => row.live && row.behind).map((row) => row.id),
+    draining: rows.filter((row) => row.live && row.draining).map((row) => row.id),
     lingering: rows.filter((row) => !row.live && row.behind).map((row) => row.id),
   };
 }

@@ -68,6 +68,8 @@ create table routes (
   generation bigint not null,
   release text,
   weight double precision not null check (weight >= 0 and weight <= 1),
+  -- Counts the moves of the release. A late attempt of an earlier move is refused by it.
+  phase int not null,
   stable text not null references revisions (digest),
   canary text references revisions (digest),
   scored_share double precision not null default 0 check (scored_share >= 0 and scored_share <= 1),
@@ -80,7 +82,9 @@ create table gateways (
   id text primary key,
   -- Written by the database's clock: the lease does not depend on the gateways' clocks.
   renewed_at timestamptz not null,
-  acknowledged bigint not null
+  acknowledged bigint not null,
+  -- The oldest generation that a request still in flight was routed by: GPUs are freed when nothing older is left.
+  oldest_in_flight bigint not null
 );
 
 create table release_specs (
