@@ -1,0 +1,54 @@
+import { activityInfo } from '@temporalio/activity';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
+import { SlipwayError } from '../domain/errors.ts';
+
+/** The type of the failure with which a watch says that it is to look again. */
+export const NOT_YET = 'NOT_YET';
+
+/**
+ * A watch's "not yet": throw it, and the server runs the activity again after `retryInMs` without adding to the history. The message,
+ * e.g. "412 of 1000 samples", is what the Temporal UI shows on the pending activity; BENIGN keeps it out of error logs and metrics.
+ * The workflow must leave the activity's attempts unlimited.
+ */
+export function notYet(message: string, retryInMs: number): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: NOT_YET,
+    message,
+    nonRetryable: false,
+    nextRetryDelay: retryInMs,
+    category: ApplicationFailureCategory.BENIGN,
+  });
+}
+
+/** What cannot get better by trying again, as a failure whose type is the error's code and whose details carry field and remedy. */
+export function final(error: SlipwayError): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: error.code,
+    message: error.message,
+    nonRetryable: true,
+    details: [error.toJSON()],
+    cause: error,
+  });
+}
+
+/** Runs the work of an activity; a SlipwayError that it throws is final, anything else is tried again. */
+export async function finalErrors<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof SlipwayError ? final(error) : error;
+  }
+}
+
+/**
+ * The server's clock in ms since 1970, also when time is skipped: when this attempt was scheduled. It grows with each retry of a watch.
+ * The machine's clock is never asked (it would differ from machine to machine, and from the workflow's).
+ */
+export function now(): number {
+  return activityInfo().currentAttemptScheduledTimestampMs;
+}
+
+/** How long ago, in ms of the server's clock, the workflow first asked for this activity: the age of a watch. */
+export function watchedFor(): number {
+  return now() - activityInfo().scheduledTimestampMs;
+}
