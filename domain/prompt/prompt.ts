@@ -45,9 +45,13 @@ export interface PromptVersion {
   content: PromptContent;
 }
 
-/** Covers every field that can change an answer, and the name and version none of them. */
+/**
+ * Covers every field that can change an answer, and neither name nor version. The schema goes in as text: the order of its properties
+ * is the order in which an engine that decodes along it answers, and sorted keys would hide it.
+ */
 export function promptDigest(content: PromptContent): string {
-  return digestOf({ kind: 'prompt', ...content });
+  const outputSchema = content.outputSchema === null ? null : JSON.stringify(content.outputSchema);
+  return digestOf({ kind: 'prompt', ...content, outputSchema });
 }
 
 /** `name@n`, as people and histories name a prompt version. */

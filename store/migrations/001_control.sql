@@ -10,7 +10,8 @@ create table prompt_versions (
   name text not null,
   version int not null,
   digest text not null,
-  content jsonb not null,
+  -- json and not jsonb: the order of an output schema's properties counts, and the digest covers it.
+  content json not null,
   created_by text not null,
   created_at timestamptz not null default now(),
   primary key (name, version),

@@ -1,0 +1,106 @@
+import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
+import type { Queryable } from './database.ts';
+
+/** An immutable, numbered document: prompts, golden sets and guardrail configs are stored alike, each kind in its own table. */
+export interface DocumentVersion<C> {
+  name: string;
+  /** From 1 on, without gaps. */
+  version: number;
+  digest: string;
+  content: C;
+}
+
+export interface DocumentListing {
+  name: string;
+  version: number;
+  digest: string;
+  createdBy: string;
+  createdAt: Date;
+}
+
+export interface NewDocument<C> {
+  name: string;
+  digest: string;
+  content: C;
+  createdBy: string;
+}
+
+export interface PushedDocument<C> extends DocumentVersion<C> {
+  /** False when the same content was there before. */
+  created: boolean;
+}
+
+export interface DocumentKind {
+  table: 'prompt_versions' | 'golden_sets' | 'guardrail_configs';
+  /** For messages and remedies: `prompt`, `golden set`. */
+  noun: string;
+  notFound: ErrorCode;
+}
+
+/** Stores the content as the next version of its name, or returns the version that has the same digest already, whoever races. */
+export async function pushDocument<C>(
+  db: Queryable,
+  { table }: DocumentKind,
+  { name, digest, content, createdBy }: NewDocument<C>,
+): Promise<PushedDocument<C>> {
+  // Whoever loses the race for a version number looks again: each turn of the loop means that another push has succeeded.
+  for (;;) {
+    const { rows: existing } = await db.query<DocumentVersion<C>>(
+      `select name, version, digest, content from ${table} where name = $1 and digest = $2`,
+      [name, digest],
+    );
+    if (existing[0] !== undefined) return { ...existing[0], created: false };
+    const { rows: inserted } = await db.query<DocumentVersion<C>>(
+      `insert into ${table} (name, version, digest, content, created_by)
+       select $1::text, coalesce(max(version), 0) + 1, $2::text, $3::json, $4::text from ${table} where name = $1
+       on conflict do nothing
+       returning name, version, digest, content`,
+      [name, digest, JSON.stringify(content), createdBy],
+    );
+    if (inserted[0] !== undefined) return { ...inserted[0], created: true };
+  }
+}
+
+/**
+ * @param reference `name@n`, or `sha256:…`
+ * @throws SlipwayError the kind's `notFound`; @param field names the input that held the reference
+ */
+export async function getDocument<C>(
+  db: Queryable,
+  { table, noun, notFound }: DocumentKind,
+  reference: string,
+  field = noun.replace(' ', '_'),
+): Promise<DocumentVersion<C>> {
+  const at = reference.lastIndexOf('@');
+  const byDigest = reference.startsWith('sha256:');
+  const version = reference.slice(at + 1);
+  if (byDigest || (at > 0 && /^[1-9]\d{0,8}$/.test(version))) {
+    // Two names may hold the same content; by digest any of them is as good, and the first is always the same one.
+    const { rows } = await db.query<DocumentVersion<C>>(
+      byDigest
+        ? `select name, version, digest, content from ${table} where digest = $1 order by name, version limit 1`
+        : `select name, version, digest, content from ${table} where name = $1 and version = $2`,
+      byDigest ? [reference] : [reference.slice(0, at), Number(version)],
+    );
+    if (rows[0] !== undefined) return rows[0];
+  }
+  throw new SlipwayError(notFound, `there is no ${noun} ${reference}`, {
+    field,
+    value: reference,
+    remedy: `Name a pushed ${noun} as name@version, e.g. answers@3`,
+  });
+}
+
+/** Names in alphabetical order, each with its newest version first. */
+export async function listDocuments(
+  db: Queryable,
+  { table }: DocumentKind,
+  name?: string,
+): Promise<DocumentListing[]> {
+  const { rows } = await db.query<DocumentListing>(
+    `select name, version, digest, created_by as "createdBy", created_at as "createdAt" from ${table}
+      where $1::text is null or name = $1 order by name, version desc`,
+    [name ?? null],
+  );
+  return rows;
+}
