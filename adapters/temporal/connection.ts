@@ -1,0 +1,24 @@
+import { Connection } from '@temporalio/client';
+import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { SlipwayError } from '../../domain/errors.ts';
+
+/** Where Temporal is, as its standard environment configuration says: TEMPORAL_ADDRESS and the like, and temporal.toml profiles. */
+export function temporalConfig(): ReturnType<typeof loadClientConnectConfig> {
+  return loadClientConnectConfig();
+}
+
+/** Connects with the standard environment configuration. Throws DEPENDENCY_UNAVAILABLE when the server does not answer. */
+export async function connectTemporal(): Promise<Connection> {
+  const { connectionOptions } = temporalConfig();
+  try {
+    return await Connection.connect(connectionOptions);
+  } catch (cause) {
+    const address = connectionOptions.address ?? 'localhost:7233';
+    throw new SlipwayError(
+      'DEPENDENCY_UNAVAILABLE',
+      `Temporal does not answer at ${address}`,
+      { field: 'TEMPORAL_ADDRESS', value: address, remedy: 'Start the server, or set TEMPORAL_ADDRESS.' },
+      { cause },
+    );
+  }
+}
