@@ -1,0 +1,37 @@
+import type { Serving } from '../../domain/serving/serving.ts';
+
+export type ServingState = 'absent' | 'starting' | 'ready' | 'failed';
+
+/** What a serving looks like now. */
+export interface ServingObservation {
+  digest: string;
+  /** Deterministic name of its objects: servingName of the domain. */
+  name: string;
+  /** `ready`: every wanted replica answers. `failed`: it will not become ready by waiting. */
+  state: ServingState;
+  /** Replicas that answer now, and how many there are to be. */
+  ready: number;
+  wanted: number;
+  /** Base URLs of the replicas that answer now, without a trailing slash and without `/v1`. */
+  endpoints: string[];
+  /** In a person's words, e.g. `1 of 2 replicas ready, 1 loading`. */
+  message: string;
+  /** What to do about a failure. */
+  remedy?: string | undefined;
+}
+
+/**
+ * Where servings run: processes of this machine, a Kubernetes cluster. Every method may be repeated, interrupted at any moment and
+ * called by several workers at once, and leaves the same end state: names are deterministic, and what is there is observed, never
+ * remembered (invariant 6).
+ */
+export interface ServingAdapter {
+  /** Makes the serving exist as described and returns without waiting until it is ready; a failed one is started afresh. */
+  apply(serving: Serving): Promise<void>;
+  /** Looks, and lets a replica that ended after having been ready come back; of what apply was never called for it says `absent`. */
+  observe(digest: string): Promise<ServingObservation>;
+  /** Ends the serving and returns when it is gone, or is going without further help; `observe` says `absent` when it is. */
+  remove(digest: string): Promise<void>;
+  /** Every serving that exists, also one that nobody remembers. */
+  list(): Promise<ServingObservation[]>;
+}
