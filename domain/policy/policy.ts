@@ -78,26 +78,27 @@ const DAY = 24 * HOUR;
 const { weight: defaultWeight, ...gate } = defaultGatePolicy;
 
 /** The default policy; a release must still name its golden set. */
-export const defaultPolicy: Omit<Policy, 'evaluation'> & { evaluation: Omit<EvaluationPolicy, 'goldenSet'> } = {
-  evaluation: { minAccuracy: 0.85, maxP95: 5 * SECOND },
-  serving: { dedicated: false, readyWithin: 10 * MINUTE },
-  canary: {
-    weight: defaultWeight,
-    minDuration: 7 * DAY,
-    guards: [
-      { metric: 'errors', ratio: 1, plus: 0.05 },
-      { metric: 'latency-p95', ratio: 1.5, plus: 0.5 },
-      { metric: 'ttft-p95', ratio: 2, plus: 0.25 },
-      { metric: 'violations', ratio: 1, plus: 0.05 },
-      { metric: 'cost', ratio: 1.5, plus: 0 },
-    ],
-    guardWindow: 5 * MINUTE,
-    guardMinRequests: 50,
-    maxAge: DAY,
-    scoredShare: 0.2,
-  },
-  gate,
-  signOff: { required: true, timeout: 7 * DAY },
-  promotion: { steps: [0.25, 0.5, 1], hold: HOUR },
-  baking: { duration: DAY },
-};
+export const defaultPolicy: Omit<Policy, 'evaluation'> & { evaluation: Omit<EvaluationPolicy, 'goldenSet'> } =
+  {
+    evaluation: { minAccuracy: 0.85, maxP95: 5 * SECOND },
+    serving: { dedicated: false, readyWithin: 10 * MINUTE },
+    canary: {
+      weight: defaultWeight,
+      minDuration: 7 * DAY,
+      guards: [
+        { metric: 'errors', ratio: 1, plus: 0.05 },
+        { metric: 'latency-p95', ratio: 1.5, plus: 0.5 },
+        { metric: 'ttft-p95', ratio: 2, plus: 0.25 },
+        { metric: 'violations', ratio: 1, plus: 0.05 },
+        { metric: 'cost', ratio: 1.5, plus: 0 },
+      ],
+      guardWindow: 5 * MINUTE,
+      guardMinRequests: 50,
+      maxAge: DAY,
+      scoredShare: 0.2,
+    },
+    gate,
+    signOff: { required: true, timeout: 7 * DAY },
+    promotion: { steps: [0.25, 0.5, 1], hold: HOUR },
+    baking: { duration: DAY },
+  };
