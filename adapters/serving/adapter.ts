@@ -1,13 +1,13 @@
 import type { Serving } from '../../domain/serving/serving.ts';
 
-export type ServingState = 'absent' | 'starting' | 'ready' | 'failed';
+export type ServingState = 'absent' | 'starting' | 'ready' | 'failed' | 'stopping';
 
 /** What a serving looks like now. */
 export interface ServingObservation {
   digest: string;
   /** Deterministic name of its objects: servingName of the domain. */
   name: string;
-  /** `ready`: every wanted replica answers. `failed`: it will not become ready by waiting. */
+  /** `ready`: every wanted replica answers. `failed`: it will not become ready by waiting. `stopping`: `remove` is not through. */
   state: ServingState;
   /** Replicas that answer now, and how many there are to be. */
   ready: number;
