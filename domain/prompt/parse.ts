@@ -1,6 +1,6 @@
-import { parseDocument } from 'yaml';
 import { z } from 'zod';
 import { SlipwayError } from '../errors.ts';
+import { parseYaml, validate } from '../validation.ts';
 import type { PromptContent } from './prompt.ts';
 
 /** Names of prompts, golden sets and guardrail configs: what may stand before the @ of `name@n`. */
@@ -53,7 +53,7 @@ export interface NamedPrompt {
 
 /** @throws SlipwayError PROMPT_INVALID naming the field */
 export function parsePromptContent(value: unknown): PromptContent {
-  return validated(promptContentSchema, value);
+  return validate(promptContentSchema, value, 'PROMPT_INVALID');
 }
 
 /**
@@ -67,9 +67,9 @@ export function parsePromptFile(text: string): NamedPrompt {
   const frontMatter = /^---[ \t]*\r?\n([\s\S]*?\r?\n)?---[ \t]*(?:\r?\n|$)/.exec(source);
   let fields: unknown;
   if (frontMatter === null) {
-    fields = yamlOf(source);
+    fields = parseYaml(source, 'PROMPT_INVALID');
   } else {
-    const head = yamlOf(frontMatter[1] ?? '');
+    const head = parseYaml(`\n${frontMatter[1] ?? ''}`, 'PROMPT_INVALID');
     if (typeof head === 'object' && head !== null && 'template' in head) {
       throw invalid(
         'template',
@@ -79,49 +79,10 @@ export function parsePromptFile(text: string): NamedPrompt {
     }
     fields = { ...(head as object | null), template: source.slice(frontMatter[0].length) };
   }
-  const { name, ...content } = validated(promptFileSchema, fields);
+  const { name, ...content } = validate(promptFileSchema, fields, 'PROMPT_INVALID');
   return { name, content };
 }
 
-function yamlOf(text: string): unknown {
-  const document = parseDocument(text);
-  const problem = document.errors[0] ?? document.warnings[0];
-  if (problem !== undefined) {
-    throw invalid('', `is not valid YAML: ${problem.message}`, 'Quote texts that hold YAML characters');
-  }
-  try {
-    return document.toJS();
-  } catch (error) {
-    throw invalid(
-      '',
-      `cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      'Use no aliases',
-    );
-  }
-}
-
-function validated<T>(schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  const issue = result.error.issues[0];
-  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
-  const field = [...(issue?.path ?? []), ...(unknown === undefined ? [] : [unknown])].reduce<string>(
-    (path, key) =>
-      typeof key === 'number' ? `${path}[${key}]` : path === '' ? String(key) : `${path}.${String(key)}`,
-    '',
-  );
-  throw invalid(
-    field,
-    unknown === undefined ? (issue?.message ?? 'is not valid') : 'is not a field of a prompt',
-    unknown === undefined
-      ? 'Correct the field as the message says'
-      : `Remove it or correct its name; a prompt has ${Object.keys(promptFileSchema.shape).join(', ')}`,
-  );
-}
-
 function invalid(field: string, problem: string, remedy: string): SlipwayError {
-  return new SlipwayError('PROMPT_INVALID', `${field || 'the prompt'}: ${problem}`, {
-    ...(field === '' ? {} : { field }),
-    remedy,
-  });
+  return new SlipwayError('PROMPT_INVALID', `${field} ${problem}`, { field, remedy });
 }
