@@ -136,20 +136,53 @@ export async function listReleases(
 }
 
 export interface ReleaseProgress {
+  sequence: number;
   stage: Stage;
   phase: Phase;
   reason: string | null;
 }
 
-/** Mirrors the workflow's stage for lists and pages; the workflow stays the truth. Ending a release frees its application. */
-export async function recordProgress(
+/** Mirrors the workflow's stage for lists and pages; the workflow stays the truth. What arrives late is not written. */
+export async function recordProgress(db: Queryable, id: string, progress: ReleaseProgress): Promise<void> {
+  await db.query(
+    `update releases set sequence = $2, stage = $3, phase = $4, reason = $5
+      where id = $1 and sequence < $2 and ended_at is null`,
+    [id, progress.sequence, progress.stage, progress.phase, progress.reason],
+  );
+}
+
+export async function recordCanarySince(db: Queryable, id: string, since: Date): Promise<void> {
+  await db.query('update releases set canary_since = coalesce(canary_since, $2) where id = $1', [id, since]);
+}
+
+/**
+ * Fences the release's moves of traffic: an attempt of an earlier move that comes late is refused.
+ * @throws SlipwayError ROUTE_CONFLICT
+ */
+export async function fenceMoves(db: Queryable, id: string, move: number): Promise<void> {
+  const { rowCount } = await db.query(
+    'update releases set last_move = $2 where id = $1 and last_move <= $2',
+    [id, move],
+  );
+  if (rowCount === 1) return;
+  throw new SlipwayError('ROUTE_CONFLICT', 'a later move of this release was made already', {
+    field: 'phase',
+    value: move,
+    remedy: 'Nothing is to be done: this attempt came late',
+  });
+}
+
+/** Ends the release and frees its application; ending it again changes nothing. */
+export async function endRelease(
   db: Queryable,
   id: string,
-  progress: ReleaseProgress & { endedAt?: Date | undefined },
+  progress: ReleaseProgress,
+  at: Date,
 ): Promise<void> {
   await db.query(
-    `update releases set stage = $2, phase = $3, reason = $4, ended_at = coalesce(ended_at, $5) where id = $1`,
-    [id, progress.stage, progress.phase, progress.reason, progress.endedAt ?? null],
+    `update releases set sequence = $2, stage = $3, phase = $4, reason = $5, ended_at = $6
+      where id = $1 and ended_at is null`,
+    [id, progress.sequence, progress.stage, progress.phase, progress.reason, at],
   );
 }
 
@@ -184,4 +217,9 @@ export async function listEvents(
     [release, after],
   );
   return rows;
+}
+
+/** An application comes into being with its first release. */
+export async function ensureApplication(db: Queryable, name: string): Promise<void> {
+  await db.query('insert into applications (name) values ($1) on conflict (name) do nothing', [name]);
 }

@@ -105,6 +105,10 @@ create table releases (
   created_at timestamptz not null default now(),
   stage text not null default 'registering',
   phase text not null default 'Progressing',
+  -- Sequence of the workflow's progress that is mirrored here.
+  sequence int not null default 0,
+  -- Number of the last move of traffic; fences late attempts of earlier ones.
+  last_move int not null default -1,
   reason text,
   canary_since timestamptz,
   ended_at timestamptz
