@@ -1,0 +1,129 @@
+/**
+ * `npm test`: lint, types, fast tests, then the tests on real parts, then the end-to-end tests one by one. `--quick` stops after the fast
+ * tests. Other arguments are paths (or parts of paths) and choose among the test files. Ends with 0 only when everything passed.
+ */
+import { spawn } from 'node:child_process';
+import { glob } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { loadTopology } from '../adapters/temporal/topology.ts';
+import { freePort } from '../deploy/local/ports.ts';
+import { startLocalPostgres } from '../deploy/local/postgres.ts';
+import { Supervisor } from '../deploy/local/processes.ts';
+import { startLocalTemporal } from '../deploy/local/temporal.ts';
+import { resolveTool } from '../deploy/local/tools/resolve.ts';
+import { allTools, temporalServer } from '../deploy/local/tools/spec.ts';
+import { SHARED_DATABASE, SHARED_TEMPORAL, temporaryFolder } from './support/stack.ts';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const bin = (name: string): string => join(ROOT, 'node_modules', '.bin', name);
+const say = (line: string): void => console.error(line);
+
+/** Integration tests share two parts and wait a lot; more files at once only make each other slow. */
+const INTEGRATION_CONCURRENCY = 2;
+
+const { values, positionals } = parseArgs({
+  options: { quick: { type: 'boolean' } },
+  allowPositionals: true,
+});
+
+const supervisor = new Supervisor();
+const folder = temporaryFolder();
+supervisor.stopOnSignals();
+process.on('exit', folder.remove);
+
+/** Runs a program in the foreground; true when it ended with 0. */
+function passes(command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<boolean> {
+  return new Promise((resolve) => {
+    const child = spawn(command, [...args], { cwd: ROOT, stdio: 'inherit', env: { ...process.env, ...env } });
+    child.once('error', (error) => {
+      say(`${command} does not start: ${error.message}`);
+      resolve(false);
+    });
+    child.once('exit', (code) => resolve(code === 0));
+  });
+}
+
+type Kind = 'fast' | 'integration' | 'end-to-end';
+
+function kindOf(file: string): Kind {
+  if (file.endsWith('.it.test.ts')) return 'integration';
+  return file.endsWith('.e2e.test.ts') ? 'end-to-end' : 'fast';
+}
+
+async function testFiles(kind: Kind): Promise<string[]> {
+  const files: string[] = [];
+  for await (const file of glob('test/**/*.test.ts', { cwd: ROOT })) {
+    const chosen = positionals.length === 0 || positionals.some((part) => file.includes(part));
+    if (chosen && kindOf(file) === kind) files.push(file);
+  }
+  return files.sort();
+}
+
+/** Runs test files with Node's runner, which prints its summary at the end; no files pass. */
+async function runTests(
+  kind: Kind,
+  concurrency: number | undefined,
+  env: NodeJS.ProcessEnv = {},
+): Promise<boolean> {
+  const files = await testFiles(kind);
+  if (files.length === 0) return true;
+  say(`\n== ${kind} tests: ${files.length} files`);
+  const limits = concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`];
+  const reporter = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
+  return passes(process.execPath, ['--test', ...limits, ...reporter, ...files], env);
+}
+
+/** Starts what the integration tests share. */
+async function sharedParts(): Promise<NodeJS.ProcessEnv> {
+  for (const tool of allTools) await resolveTool(tool, { say });
+  const topology = await loadTopology();
+  const [postgres, temporal] = await Promise.all([
+    startLocalPostgres({
+      supervisor,
+      state: join(folder.path, 'postgres'),
+      port: await freePort(),
+      volatile: true,
+    }),
+    startLocalTemporal({
+      supervisor,
+      program: await resolveTool(temporalServer, { say }),
+      state: join(folder.path, 'temporal'),
+      port: await freePort(),
+      dynamicConfig: topology.localServer.dynamicConfig,
+      volatile: true,
+    }),
+  ]);
+  return { [SHARED_DATABASE]: postgres.url, [SHARED_TEMPORAL]: temporal.address };
+}
+
+async function main(): Promise<boolean> {
+  const results: boolean[] = [];
+  if (positionals.length === 0) {
+    say('== lint');
+    results.push(await passes(bin('biome'), ['check', '--error-on-warnings', '.']));
+    say('== types');
+    results.push(await passes(bin('tsc'), []));
+  }
+  results.push(await runTests('fast', undefined));
+  const rest = values.quick
+    ? 0
+    : (await testFiles('integration')).length + (await testFiles('end-to-end')).length;
+  if (rest > 0) {
+    say('\n== starting the parts that the tests share');
+    const shared = await sharedParts();
+    results.push(await runTests('integration', INTEGRATION_CONCURRENCY, shared));
+    results.push(await runTests('end-to-end', 1, shared));
+  }
+  return results.every(Boolean);
+}
+
+let passed = false;
+try {
+  passed = await main();
+} finally {
+  await supervisor.stopAll();
+}
+say(passed ? '\nAll passed.' : '\nNot everything passed: see above.');
+process.exit(passed ? 0 : 1);
