@@ -52,3 +52,8 @@ export function now(): number {
 export function watchedFor(): number {
   return now() - activityInfo().scheduledTimestampMs;
 }
+
+/** The first attempt of this activity; a worker that died in it does not make the next one first. */
+export function isFirstAttempt(): boolean {
+  return activityInfo().attempt === 1;
+}

@@ -1,0 +1,154 @@
+import type { Logger } from 'pino';
+import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
+import { readEngine } from '../adapters/vllm/engine.ts';
+import { SlipwayError } from '../domain/errors.ts';
+import { servingName } from '../domain/serving/serving.ts';
+import type { Database, Queryable } from '../store/database.ts';
+import { getRelease, loadSpec } from '../store/releases.ts';
+import { acknowledgementOf, publishEndpoints } from '../store/routes.ts';
+import {
+  findServing,
+  getServing,
+  routedServings,
+  routeGeneration,
+  usesOfServing,
+  withServingLock,
+} from '../store/servings.ts';
+import type { ReleaseActivities, Step } from './contract.ts';
+import { final, finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
+
+/** How soon a watch of a serving looks again, in ms. */
+const LOOK_AGAIN_MS = 1_000;
+
+/** Requests that a serving still holds when its removal has waited so long, in ms, are given up. */
+const DRAIN_MS = 120_000;
+
+export interface ServingDeps {
+  db: Database;
+  adapter: ServingAdapter;
+  log: Logger;
+}
+
+type ServingStep = Step & { serving: string };
+
+/** Effects on servings. */
+export function createServingActivities({
+  db,
+  adapter,
+  log,
+}: ServingDeps): Pick<ReleaseActivities, 'provideServing' | 'removeServing'> {
+  return {
+    /**
+     * Every attempt applies, which changes nothing that stands, and looks; a serving that failed since the first attempt is not started
+     * afresh, so that its failure is told. Its row is in the store since the release was registered.
+     */
+    async provideServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
+      const context = { release, serving: servingName(digest) };
+      const readyWithin = await readyWithinOf(db, release);
+      const seen = await finalErrors(() =>
+        withServingLock(db, digest, async (tx) => {
+          const serving = await getServing(tx, digest);
+          if (!isFirstAttempt()) {
+            const before = await adapter.observe(digest);
+            if (before.state === 'failed') return before;
+          }
+          await adapter.apply(serving);
+          const after = await adapter.observe(digest);
+          if (after.state === 'ready') await publishEndpoints(db, digest, after.endpoints);
+          return after;
+        }),
+      );
+      if (seen.state === 'ready') {
+        log.info({ ...context, replicas: seen.ready }, 'serving ready');
+        return;
+      }
+      if (seen.state === 'failed') throw final(servingFailed(seen, seen.message));
+      const left = readyWithin - watchedFor();
+      if (left <= 0) {
+        throw final(
+          servingFailed(seen, `not ready within ${Math.round(readyWithin / 1000)} s: ${seen.message}`),
+        );
+      }
+      throw notYet(seen.message, Math.min(LOOK_AGAIN_MS, left));
+    },
+
+    /**
+     * A serving that a route or another active release needs stays, which is no error: its last user removes it. Else its endpoints are
+     * withdrawn, every live gateway acknowledges that, its requests come to their end, and it goes (invariants 2 and 5).
+     */
+    async removeServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
+      const context = { release, serving: servingName(digest) };
+      const outcome = await finalErrors(() =>
+        withServingLock(db, digest, async (tx) => {
+          const { applications, releases } = await usesOfServing(tx, digest, release);
+          const usedBy = [...applications, ...releases];
+          if (usedBy.length > 0) return { usedBy, waitFor: null };
+          await publishEndpoints(db, digest, []);
+          const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
+          if (waitFor === null) await adapter.remove(digest);
+          return { usedBy, waitFor };
+        }),
+      );
+      if (outcome.usedBy.length > 0) {
+        log.info({ ...context, usedBy: outcome.usedBy }, 'serving kept');
+        return;
+      }
+      if (outcome.waitFor !== null) throw notYet(outcome.waitFor, LOOK_AGAIN_MS);
+      const left = await adapter.observe(digest);
+      if (left.state !== 'absent') throw notYet(left.message, LOOK_AGAIN_MS);
+      log.info(context, 'serving removed');
+    },
+  };
+}
+
+/**
+ * Keeps what routes point to running and the gateways told where: call it when a worker starts and every second or so. Replicas that
+ * ended come back, also after a restart of the machine, and only endpoints that answer are published.
+ */
+export async function keepServings({ db, adapter, log }: ServingDeps): Promise<void> {
+  for (const { digest } of await routedServings(db)) {
+    await withServingLock(db, digest, async (tx) => {
+      const { applications } = await usesOfServing(tx, digest, null);
+      const serving = await findServing(tx, digest);
+      if (applications.length === 0 || serving === null) return;
+      let seen = await adapter.observe(digest);
+      if (seen.state === 'absent') {
+        log.warn({ serving: servingName(digest) }, 'a serving with a route was gone; starting it again');
+        await adapter.apply(serving);
+        seen = await adapter.observe(digest);
+      }
+      await publishEndpoints(db, digest, seen.endpoints);
+    });
+  }
+}
+
+/** Which gateways may still send requests by an older table; null: none. */
+async function laggards(db: Database): Promise<string | null> {
+  const { lagging, lingering } = await acknowledgementOf(db, await routeGeneration(db));
+  if (lagging.length > 0) return `waiting for gateways to let go of it: ${lagging.join(', ')}`;
+  if (lingering.length > 0)
+    return `waiting until silent gateways serve the stable arm only: ${lingering.join(', ')}`;
+  return null;
+}
+
+/** A replica that does not say how many it has is not waited for. */
+async function requestsInFlight(adapter: ServingAdapter, digest: string): Promise<string | null> {
+  if (watchedFor() > DRAIN_MS) return null;
+  const { endpoints } = await adapter.observe(digest);
+  const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
+  const requests = engines.reduce((sum, engine) => sum + (engine?.inFlight ?? 0), 0);
+  return requests > 0 ? `waiting for ${requests} requests in flight` : null;
+}
+
+async function readyWithinOf(db: Queryable, release: string): Promise<number> {
+  const { spec } = await getRelease(db, release);
+  return (await loadSpec(db, spec)).policy.serving.readyWithin;
+}
+
+function servingFailed(seen: ServingObservation, message: string): SlipwayError {
+  return new SlipwayError('SERVING_FAILED', `${seen.name}: ${message}`, {
+    field: 'serving',
+    value: seen.name,
+    remedy: seen.remedy ?? 'Read its log, correct model, flags or capacity, and start the release again',
+  });
+}

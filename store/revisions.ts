@@ -1,0 +1,31 @@
+import { SlipwayError } from '../domain/errors.ts';
+import type { Revision } from '../domain/revision.ts';
+import type { Queryable } from './database.ts';
+
+/** Stores a revision under its digest; storing it again changes nothing. */
+export async function saveRevision(db: Queryable, revision: Revision): Promise<void> {
+  await db.query('insert into revisions (digest, content) values ($1, $2) on conflict (digest) do nothing', [
+    revision.digest,
+    JSON.stringify(revision),
+  ]);
+}
+
+export async function findRevision(db: Queryable, digest: string): Promise<Revision | null> {
+  const { rows } = await db.query<{ content: Revision }>('select content from revisions where digest = $1', [
+    digest,
+  ]);
+  return rows[0]?.content ?? null;
+}
+
+/** @throws SlipwayError NOT_FOUND */
+export async function getRevision(db: Queryable, digest: string): Promise<Revision> {
+  const revision = await findRevision(db, digest);
+  if (revision === null) {
+    throw new SlipwayError('NOT_FOUND', `there is no revision ${digest}`, {
+      field: 'revision',
+      value: digest,
+      remedy: 'A release registers its revisions; slipway release list shows their digests',
+    });
+  }
+  return revision;
+}
