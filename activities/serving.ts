@@ -112,8 +112,8 @@ export async function keepServings({ db, adapter, log }: ServingDeps): Promise<v
       const serving = await findServing(tx, digest);
       if (applications.length === 0 || serving === null) return;
       let seen = await adapter.observe(digest);
-      if (seen.state === 'absent') {
-        log.warn({ serving: servingName(digest) }, 'a serving with a route was gone; starting it again');
+      if (seen.state === 'absent' || seen.state === 'failed') {
+        log.warn({ serving: seen.name, state: seen.state }, 'a serving with a route is started again');
         await adapter.apply(serving);
         seen = await adapter.observe(digest);
       }
