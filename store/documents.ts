@@ -1,4 +1,5 @@
 import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
+import { checkStorable } from '../domain/storable.ts';
 import type { Queryable } from './database.ts';
 
 /** An immutable, numbered document: prompts, golden sets and guardrail configs are stored alike, each kind in its own table. */
@@ -35,14 +36,19 @@ export interface DocumentKind {
   /** For messages and remedies: `prompt`, `golden set`. */
   noun: string;
   notFound: ErrorCode;
+  invalid: ErrorCode;
 }
 
-/** Stores the content as the next version of its name, or returns the version that has the same digest already, whoever races. */
+/**
+ * Stores the content as the next version of its name, or returns the version that has the same digest already, whoever races.
+ * @throws SlipwayError the kind's `invalid`, when the content holds what Postgres cannot keep
+ */
 export async function pushDocument<C>(
   db: Queryable,
-  { table }: DocumentKind,
+  { table, invalid }: DocumentKind,
   { name, digest, content, createdBy }: NewDocument<C>,
 ): Promise<PushedDocument<C>> {
+  checkStorable(content, invalid);
   // Whoever loses the race for a version number looks again: each turn of the loop means that another push has succeeded.
   for (;;) {
     const { rows: existing } = await db.query<DocumentVersion<C>>(
@@ -63,13 +69,14 @@ export async function pushDocument<C>(
 
 /**
  * @param reference `name@n`, or `sha256:…`
- * @throws SlipwayError the kind's `notFound`; @param field names the input that held the reference
+ * @param field the input that held the reference, for the error
+ * @throws SlipwayError the kind's `notFound`
  */
 export async function getDocument<C>(
   db: Queryable,
   { table, noun, notFound }: DocumentKind,
   reference: string,
-  field = noun.replace(' ', '_'),
+  field: string,
 ): Promise<DocumentVersion<C>> {
   const at = reference.lastIndexOf('@');
   const byDigest = reference.startsWith('sha256:');

@@ -10,7 +10,12 @@ import {
   pushDocument,
 } from './documents.ts';
 
-const prompts: DocumentKind = { table: 'prompt_versions', noun: 'prompt', notFound: 'PROMPT_NOT_FOUND' };
+const prompts: DocumentKind = {
+  table: 'prompt_versions',
+  noun: 'prompt',
+  notFound: 'PROMPT_NOT_FOUND',
+  invalid: 'PROMPT_INVALID',
+};
 
 /**
  * Makes a version of the prompt; pushing the same content again returns the version that it already has.

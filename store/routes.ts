@@ -125,7 +125,7 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
   const { rows } = await db.query<TableRow | { tableGeneration: number; application: null }>(
     `select s.generation as "tableGeneration", r.application, r.generation, r.release, r.weight, r.phase, r.stable, r.canary,
             r.scored_share as "scoredShare", r.stratum_ms as "stratumMs", r.canary_since as "canarySince",
-            (select jsonb_agg(jsonb_build_object('arm', arm.name, 'revision', v.content, 'prompt', p.content,
+            (select json_agg(json_build_object('arm', arm.name, 'revision', v.content, 'prompt', p.content,
                                                  'endpoints', coalesce(e.endpoints, '[]'::jsonb)))
                from (values ('stable', r.stable), ('canary', r.canary)) as arm (name, digest)
                join revisions v on v.digest = arm.digest

@@ -10,7 +10,6 @@ const variableName = /^[A-Za-z_][A-Za-z0-9_-]*$/;
  * @throws SlipwayError PROMPT_INVALID, PROMPT_VARIABLE_UNKNOWN
  */
 export function checkPrompt(content: PromptContent): void {
-  checkStorable(content, '');
   const declared = new Set<string>(['input']);
   for (const [index, { name }] of content.variables.entries()) {
     const field = `variables[${index}].name`;
@@ -59,27 +58,6 @@ function checkSchema(schema: Record<string, unknown>): void {
       `is not a JSON schema: ${error instanceof Error ? error.message : String(error)}`,
       'Write a JSON schema of draft 7',
     );
-  }
-}
-
-/** Neither JSON nor Postgres keeps these as they are, and losing one would make the digest lie. */
-function checkStorable(value: unknown, field: string): void {
-  if (typeof value === 'string' && (value.includes('\0') || !value.isWellFormed())) {
-    throw invalid(
-      field,
-      undefined,
-      'holds a character that is no text (NUL or half a surrogate pair)',
-      'Remove it',
-    );
-  }
-  if (typeof value === 'number' && !Number.isFinite(value)) {
-    throw invalid(field, String(value), 'is no number that JSON can carry', 'Write a finite number');
-  }
-  if (value === null || typeof value !== 'object') return;
-  for (const [key, member] of Object.entries(value)) {
-    const path = Array.isArray(value) ? `${field}[${key}]` : field === '' ? key : `${field}.${key}`;
-    if (!Array.isArray(value)) checkStorable(key, path);
-    checkStorable(member, path);
   }
 }
 
