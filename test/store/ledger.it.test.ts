@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { SlipwayError } from '../../domain/errors.ts';
+import { ledgerValue } from '../../domain/gate/metrics.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import {
+  attachScores,
+  countArms,
+  openDaysAhead,
+  recordBatch,
+  type SampleRecord,
+  watermark,
+} from '../../store/ledger.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+let postgres: TestPostgres;
+let db: Database;
+
+before(async () => {
+  postgres = await startPostgres();
+  db = openDatabase(postgres.url);
+});
+
+after(async () => {
+  await db.end();
+  await postgres.stop();
+});
+
+let releases = 0;
+/** A release that no other test has written to. */
+const freshRelease = (): string => `release-${++releases}`;
+
+function sample(given: Partial<SampleRecord>): SampleRecord {
+  return {
+    id: randomUUID(),
+    at: Date.UTC(2026, 0, 5, 12),
+    tenant: 'shop',
+    application: 'support',
+    release: null,
+    arm: 'stable',
+    user: 'user-1',
+    stratum: 0,
+    revision: 'sha256:1',
+    endpoint: 'http://127.0.0.1:1',
+    status: 200,
+    reason: null,
+    failed: false,
+    interrupted: false,
+    streamed: false,
+    finishReason: 'stop',
+    violations: 0,
+    latency: 1,
+    ttft: null,
+    tpot: null,
+    cost: null,
+    promptTokens: 10,
+    completionTokens: 20,
+    cachedTokens: null,
+    scoring: null,
+    ...given,
+  };
+}
+
+/** Every statistic of a release, in a fixed order and without the numbers that stand for users and experiments. */
+async function statisticsOf(release: string): Promise<Record<string, unknown[]>> {
+  const query = async (sql: string) => (await db.query(sql, [release])).rows as unknown[];
+  const experiment = '(select id from experiments where release = $1)';
+  return {
+    userTotals: await query(
+      `select metric, arm, stratum, key, n, sum::text from user_totals join ledger_users on id = user_id
+        where experiment = ${experiment} order by 1, 2, 3, 4`,
+    ),
+    users: await query(
+      `select key, stable_requests, canary_requests, first_stratum, first_error_stratum, first_error_arm
+         from experiment_users join ledger_users on id = user_id where experiment = ${experiment} order by 1`,
+    ),
+    buckets: await query(
+      `select metric, arm, stratum, bucket, key, n from user_buckets join ledger_users on id = user_id
+        where experiment = ${experiment} order by 1, 2, 3, 4, 5`,
+    ),
+    totals: await query(
+      `select metric, arm, stratum, n, sum::text, squares::text from stratum_totals
+        where experiment = ${experiment} order by 1, 2, 3`,
+    ),
+    totalBuckets: await query(
+      `select metric, arm, stratum, bucket, n from stratum_buckets where experiment = ${experiment} order by 1, 2, 3, 4`,
+    ),
+  };
+}
+
+const fixed = (metric: string, value: number): bigint => {
+  const stored = ledgerValue(metric, value);
+  assert.ok('value' in stored);
+  return BigInt(stored.value);
+};
+
+describe('recordBatch', () => {
+  it('adds up what a user did in an arm and stratum', async () => {
+    const release = freshRelease();
+    await recordBatch(db, [
+      sample({ release, arm: 'canary', user: 'a', latency: 1.5, ttft: 0.2, tpot: 0.01, cost: 0.002 }),
+      sample({
+        release,
+        arm: 'canary',
+        user: 'a',
+        latency: 2.5,
+        failed: true,
+        status: 502,
+        reason: 'upstream_5xx',
+      }),
+      sample({ release, arm: 'stable', user: 'b', latency: 3, stratum: 64 }),
+    ]);
+    const { userTotals, users, totals } = await statisticsOf(release);
+    const row = (metric: string, arm: string) =>
+      (userTotals as { metric: string; arm: string }[]).find((r) => r.metric === metric && r.arm === arm);
+    assert.deepEqual(row('error', 'canary'), {
+      metric: 'error',
+      arm: 'canary',
+      stratum: 0,
+      key: 'a',
+      n: 2,
+      sum: '1000000',
+    });
+    assert.deepEqual(row('latency', 'canary'), {
+      metric: 'latency',
+      arm: 'canary',
+      stratum: 0,
+      key: 'a',
+      n: 1,
+      sum: fixed('latency', 1.5).toString(),
+    });
+    assert.equal(row('ttft', 'stable'), undefined);
+    assert.deepEqual(users, [
+      {
+        key: 'a',
+        stable_requests: 0,
+        canary_requests: 2,
+        first_stratum: 0,
+        first_error_stratum: 0,
+        first_error_arm: 'canary',
+      },
+      {
+        key: 'b',
+        stable_requests: 1,
+        canary_requests: 0,
+        first_stratum: 64,
+        first_error_stratum: null,
+        first_error_arm: null,
+      },
+    ]);
+    const cost = (totals as { metric: string; squares: string }[]).find((r) => r.metric === 'cost');
+    assert.equal(cost?.squares, (fixed('cost', 0.002) ** 2n).toString());
+    assert.deepEqual(await countArms(db, release), {
+      stable: { samples: 1, users: 1 },
+      canary: { samples: 2, users: 1 },
+    });
+  });
+
+  it('gives the same statistics in any order, in any batches and after any replay', async () => {
+    const [once, shuffled] = [freshRelease(), freshRelease()];
+    const records = Array.from({ length: 60 }, (_, i) => ({
+      arm: i % 3 === 0 ? ('canary' as const) : ('stable' as const),
+      user: `user-${i % 7}`,
+      stratum: 64 * (i % 4),
+      latency: 0.5 + (i % 11),
+      ttft: i % 2 === 0 ? 0.1 * i : null,
+      failed: i % 9 === 0,
+      cost: 0.001 * i,
+    }));
+    await recordBatch(
+      db,
+      records.map((record) => sample({ ...record, release: once })),
+    );
+
+    const late = records.map((record) => sample({ ...record, release: shuffled })).reverse();
+    await recordBatch(db, late.slice(0, 25));
+    await recordBatch(db, late.slice(10, 40));
+    await Promise.all([
+      recordBatch(db, late),
+      recordBatch(db, late.slice(30)),
+      recordBatch(db, [...late, ...late]),
+    ]);
+    assert.deepEqual(await statisticsOf(shuffled), await statisticsOf(once));
+  });
+
+  it('numbers batches in the order in which they commit', async () => {
+    const before = await watermark(db);
+    const batches = await Promise.all(
+      Array.from({ length: 8 }, () => recordBatch(db, [sample({ release: freshRelease() })])),
+    );
+    assert.equal(await watermark(db), before + 8);
+    assert.deepEqual(
+      batches.map(({ batch }) => batch).sort((a, b) => a - b),
+      Array.from({ length: 8 }, (_, i) => before + 1 + i),
+    );
+  });
+
+  it('keeps requests without a user out of every statistic', async () => {
+    const release = freshRelease();
+    await recordBatch(db, [sample({ release, arm: null, user: null })]);
+    assert.deepEqual(await countArms(db, release), {
+      stable: { samples: 0, users: 0 },
+      canary: { samples: 0, users: 0 },
+    });
+    const statistics = await statisticsOf(release);
+    assert.ok(Object.values(statistics).every((rows) => rows.length === 0));
+  });
+
+  it('counts values that it cannot use', async () => {
+    const release = freshRelease();
+    await recordBatch(db, [sample({ release, latency: -1 })]);
+    const { rows } = await db.query(
+      `select metric, arm, reason, n from unusable_samples join experiments e on e.id = experiment where release = $1`,
+      [release],
+    );
+    assert.deepEqual(rows, [{ metric: 'latency', arm: 'stable', reason: 'out-of-range', n: 1 }]);
+  });
+
+  it('opens the days that it needs, also when several movers race for the same one', async () => {
+    const release = freshRelease();
+    const at = Date.UTC(2031, 4, 1, 23, 59, 59, 999);
+    await Promise.all([
+      openDaysAhead(db, at),
+      ...[at, at + 1, at].map((time) => recordBatch(db, [sample({ release, at: time })])),
+    ]);
+    const { rows } = await db.query(
+      `select tableoid::regclass::text as partition, count(*) from samples where at > '2031-01-01' group by 1 order by 1`,
+    );
+    assert.deepEqual(rows, [
+      { partition: 'samples_20310501', count: 2 },
+      { partition: 'samples_20310502', count: 1 },
+    ]);
+  });
+});
+
+describe('scores', () => {
+  it('count once per request and evaluator, before or after their sample', async () => {
+    const release = freshRelease();
+    const [early, late] = [
+      sample({ release, arm: 'canary', user: 'a' }),
+      sample({ release, arm: 'canary', user: 'a' }),
+    ];
+    assert.deepEqual(await attachScores(db, [{ request: early.id, evaluator: 'judge', score: 0.25 }]), []);
+    await recordBatch(db, [early, late]);
+    const attached = await attachScores(db, [
+      { request: late.id, evaluator: 'judge', score: 0.5 },
+      { request: early.id, evaluator: 'judge', score: 1 },
+    ]);
+    assert.deepEqual(
+      attached.map(({ request, arm, application }) => ({ request, arm, application })),
+      [{ request: late.id, arm: 'canary', application: 'support' }],
+    );
+    await recordBatch(db, [early, late]);
+    const { userTotals } = await statisticsOf(release);
+    assert.deepEqual(
+      (userTotals as { metric: string }[]).filter((row) => row.metric === 'quality:judge'),
+      [{ metric: 'quality:judge', arm: 'canary', stratum: 0, key: 'a', n: 2, sum: '750000' }],
+    );
+    const { rows } = await db.query(
+      'select count(*) from scores where batch is null and request_id = any($1)',
+      [[early.id, late.id]],
+    );
+    assert.deepEqual(rows, [{ count: 0 }]);
+  });
+
+  it('of one tenant never reach the sample of another', async () => {
+    const release = freshRelease();
+    const record = sample({ release, tenant: 'shop' });
+    await recordBatch(db, [record]);
+    const score = { request: record.id, evaluator: 'feedback', score: 0 };
+    assert.equal((await attachScores(db, [{ ...score, tenant: 'rival' }])).length, 0);
+    assert.equal((await attachScores(db, [{ ...score, tenant: 'shop' }])).length, 1);
+  });
+
+  it('outside 0–1 are refused', async () => {
+    for (const score of [-0.01, 1.01, Number.NaN]) {
+      await assert.rejects(
+        attachScores(db, [{ request: randomUUID(), evaluator: 'judge', score }]),
+        (error: unknown) => error instanceof SlipwayError && error.code === 'INPUT_INVALID',
+      );
+    }
+  });
+});
+
+describe('scoring queue', () => {
+  it('gets an answer once and knows no arm', async () => {
+    const record = sample({
+      release: freshRelease(),
+      arm: 'canary',
+      scoring: { input: 'in', output: 'out' },
+    });
+    await recordBatch(db, [record]);
+    await db.query('delete from scoring_queue where request_id = $1', [record.id]);
+    await recordBatch(db, [record]);
+    const { rows } = await db.query('select * from scoring_queue where request_id = $1', [record.id]);
+    assert.deepEqual(rows, [], 'a replay must not ask for a second score');
+
+    const other = sample({ release: freshRelease(), arm: 'canary', scoring: { input: 'in', output: 'out' } });
+    await recordBatch(db, [other]);
+    const queued = await db.query('select * from scoring_queue where request_id = $1', [other.id]);
+    assert.deepEqual(Object.keys(queued.rows[0] ?? {}).sort(), [
+      'application',
+      'claimed_until',
+      'enqueued_at',
+      'input',
+      'output',
+      'request_id',
+    ]);
+  });
+});
