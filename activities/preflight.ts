@@ -1,0 +1,212 @@
+import type { Logger } from 'pino';
+import { type EngineFigures, isHealthy, readEngine } from '../adapters/vllm/engine.ts';
+import { shortDigest } from '../domain/digest.ts';
+import { SlipwayError } from '../domain/errors.ts';
+import { type ChecklistItem, checklistOf } from '../domain/preflight.ts';
+import type { ReleaseSpec } from '../domain/release/spec.ts';
+import type { Revision } from '../domain/revision.ts';
+import { checkCapacity } from '../domain/serving/capacity.ts';
+import { shareFlag } from '../domain/serving/flags.ts';
+import type { Database } from '../store/database.ts';
+import { getGoldenSet } from '../store/golden-sets.ts';
+import { getGuardrails, listGuardrails } from '../store/guardrails.ts';
+import { getPrompt } from '../store/prompts.ts';
+import { appendEvent, getRelease, loadSpec } from '../store/releases.ts';
+import { findRevision, getRevision } from '../store/revisions.ts';
+import { findRoute } from '../store/routes.ts';
+import { findServing } from '../store/servings.ts';
+import type { CheckResult, ReleaseActivities } from './contract.ts';
+import { finalErrors, notYet, now, watchedFor } from './watch.ts';
+
+/** A GPU that is fuller than this share has no room for a peak. */
+const MAX_GPU_MEMORY = 0.95;
+/** vLLM's own default of --gpu-memory-utilization. */
+const DEFAULT_GPU_MEMORY = 0.9;
+
+/** A stable serving that does not answer for so long, in ms, fails the checklist; before, it may be a passing fault. */
+const HEALTH_PATIENCE_MS = 30_000;
+const LOOK_AGAIN_MS = 2_000;
+
+export interface PreflightDeps {
+  db: Database;
+  log: Logger;
+}
+
+/** What the checklist is about. */
+interface Subject {
+  spec: ReleaseSpec;
+  candidate: Revision;
+  /** Digest; null: a first release. */
+  stable: string | null;
+}
+
+type Check = (db: Database, subject: Subject) => Promise<ChecklistItem>;
+
+const checks: readonly Check[] = [
+  promptRegistered,
+  guardrailsExist,
+  goldenSetExists,
+  rollbackNamed,
+  stableServingHealthy,
+  cacheFits,
+  gpuMemoryBounded,
+];
+
+/** The checklist before a release touches anything: every item is evaluated and told, not only the first that fails. */
+export function createPreflightActivities({
+  db,
+  log,
+}: PreflightDeps): Pick<ReleaseActivities, 'checkPreflight'> {
+  return {
+    checkPreflight: ({ progress: { release, stage } }) =>
+      finalErrors(async (): Promise<CheckResult> => {
+        const row = await getRelease(db, release);
+        const subject: Subject = {
+          spec: await loadSpec(db, row.spec),
+          candidate: await getRevision(db, row.candidate),
+          stable: row.stable,
+        };
+        const items: ChecklistItem[] = [];
+        for (const check of checks) items.push(await check(db, subject));
+        const checklist = checklistOf(items);
+        await appendEvent(db, {
+          release,
+          name: 'preflight',
+          at: new Date(now()),
+          actor: 'slipway',
+          kind: 'preflight',
+          details: { passed: checklist.passed, items },
+        });
+        log.info({ release, stage, passed: checklist.passed }, 'preflight checked');
+        return { passed: checklist.passed, summary: checklist.summary };
+      }),
+  };
+}
+
+async function promptRegistered(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+  return itemOf('prompt registered', async () => {
+    const prompt = await getPrompt(db, candidate.prompt);
+    return prompt.digest === candidate.promptDigest
+      ? { passed: true, message: candidate.prompt }
+      : { passed: false, message: `${candidate.prompt} is not what the revision was made of` };
+  });
+}
+
+async function guardrailsExist(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+  return itemOf('guardrail config named', async () => {
+    const { name, version } = await getGuardrails(db, candidate.guardrails);
+    const newest = (await listGuardrails(db, name))[0]?.version ?? version;
+    const warning = newest > version ? `; warning: ${name}@${newest} is newer` : '';
+    return { passed: true, message: `${candidate.guardrails}${warning}` };
+  });
+}
+
+async function goldenSetExists(db: Database, { spec }: Subject): Promise<ChecklistItem> {
+  return itemOf('golden set exists', async () => {
+    await getGoldenSet(db, spec.policy.evaluation.goldenSet);
+    return { passed: true, message: spec.policy.evaluation.goldenSet };
+  });
+}
+
+/** The stable revision is where a rollback leads: it must be known and be what the route serves. */
+async function rollbackNamed(db: Database, { spec, stable }: Subject): Promise<ChecklistItem> {
+  const item = 'rollback revision named';
+  if (stable === null) return { item, passed: true, message: 'a first release has nothing to return to' };
+  if (spec.rollback !== undefined && spec.rollback !== stable) {
+    const remedy = `Name ${shortDigest(stable)}, or leave the field out`;
+    return {
+      item,
+      passed: false,
+      message: `${shortDigest(spec.rollback)} is not the stable revision`,
+      remedy,
+    };
+  }
+  const [revision, route] = await Promise.all([findRevision(db, stable), findRoute(db, spec.application)]);
+  if (revision === null || route?.stable !== stable) {
+    return {
+      item,
+      passed: false,
+      message: `${shortDigest(stable)} is not what serves ${spec.application} now`,
+      remedy: 'Start the release again, against the revision that serves now',
+    };
+  }
+  return { item, passed: true, message: `${shortDigest(stable)} (${revision.prompt})` };
+}
+
+async function stableServingHealthy(db: Database, { stable }: Subject): Promise<ChecklistItem> {
+  const item = 'stable serving healthy';
+  if (stable === null) return { item, passed: true, message: 'a first release has no stable serving' };
+  const revision = await getRevision(db, stable);
+  const endpoints = (await findServing(db, revision.serving))?.endpoints ?? [];
+  const answers = await Promise.all(endpoints.map((endpoint) => isHealthy(endpoint)));
+  const healthy = answers.filter(Boolean).length;
+  const message = `${healthy} of ${endpoints.length} endpoints answer`;
+  if (healthy > 0 && healthy === endpoints.length) return { item, passed: true, message };
+  if (watchedFor() < HEALTH_PATIENCE_MS) throw notYet(`${item}: ${message}`, LOOK_AGAIN_MS);
+  return {
+    item,
+    passed: false,
+    message,
+    remedy: 'Bring the stable serving back first: a canary is compared with it and returns to it',
+  };
+}
+
+/** By vLLM's own figures where the candidate's serving runs already, else by the formula. */
+async function cacheFits(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+  const item = 'KV cache fits';
+  const { concurrency } = candidate.runtime;
+  const told = (await enginesOf(db, candidate)).flatMap(({ cacheConcurrency }) => cacheConcurrency ?? []);
+  if (told.length > 0) {
+    const least = Math.min(...told);
+    return {
+      item,
+      passed: least >= concurrency,
+      message: `vLLM holds ${least.toFixed(1)} requests at full context, ${concurrency} are wanted`,
+      remedy:
+        least >= concurrency
+          ? undefined
+          : 'Lower --max-model-len or runtime.concurrency, use more GPUs, or --kv-cache-dtype fp8',
+    };
+  }
+  return itemOf(item, async () => {
+    const verdict = checkCapacity(candidate.model, candidate.runtime);
+    return {
+      passed: verdict.fits,
+      message: verdict.fits ? verdict.message : `CAPACITY_EXCEEDED: ${verdict.message}`,
+      remedy: verdict.fits ? undefined : verdict.remedy,
+    };
+  });
+}
+
+async function gpuMemoryBounded(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+  return itemOf('GPU memory', async () => {
+    const told = (await enginesOf(db, candidate)).flatMap(({ memoryUtilization }) => memoryUtilization ?? []);
+    const asked = shareFlag(candidate.runtime, 'gpu-memory-utilization') ?? DEFAULT_GPU_MEMORY;
+    const share = Math.max(asked, ...told);
+    const passed = share <= MAX_GPU_MEMORY;
+    return {
+      passed,
+      message: `${Math.round(share * 100)} % ${told.length > 0 ? 'by vLLM itself' : 'by the flags'}, at most ${MAX_GPU_MEMORY * 100} %`,
+      remedy: passed ? undefined : 'Lower --gpu-memory-utilization',
+    };
+  });
+}
+
+async function enginesOf(db: Database, { serving }: Revision): Promise<EngineFigures[]> {
+  const endpoints = (await findServing(db, serving))?.endpoints ?? [];
+  const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
+  return engines.filter((engine) => engine !== null);
+}
+
+/** An error with a remedy, e.g. of something that does not exist, is a failed item; any other is the activity's to retry. */
+async function itemOf(
+  item: string,
+  look: () => Promise<Omit<ChecklistItem, 'item'>>,
+): Promise<ChecklistItem> {
+  try {
+    return { item, ...(await look()) };
+  } catch (error) {
+    if (!(error instanceof SlipwayError)) throw error;
+    return { item, passed: false, message: `${error.code}: ${error.message}`, remedy: error.details.remedy };
+  }
+}
