@@ -7,8 +7,8 @@ import type { UnusableReason } from './types.ts';
 /** Ledger values are integers in units of 1e-6, so that sums are exact and do not depend on order. */
 export const FIXED_POINT = 1_000_000;
 
-/** Largest |value| that can be stored, in the metric's unit: beyond it a user-day of 1000 samples would leave the exact integers. */
-const LARGEST = 9e6;
+/** Largest |value| that can be stored, in the metric's unit: its integer is exact in a double, and 2000 of them in a bigint. */
+const LARGEST = 4e9;
 
 export type MetricKind = 'score' | 'rate' | 'positive';
 

@@ -6,7 +6,7 @@ import type { Arm } from '../words.ts';
  * How a judgement runs (the same for Postgres and for memory, with results equal to the last byte):
  *   1. `plan = planGate(policy, baseline)` before the canary begins, stored.
  *   2. pass 1: `totals: GateTotals` — sums per arm and stratum, a tiny table whatever the traffic.
- *   3. `requests = influenceRequests(plan, totals)` — pure: what each user's influence on the estimate is.
+ *   3. `requests = influenceRequests(plan.policy.metrics, totals)` — pure: what each user's influence on the estimate is.
  *   4. pass 2: `sums: InfluenceSums[]` — per request one scan over the per-user rows, squares summed as integers.
  *   5. `look(plan, { totals, sums }, now)` at any hour, `judge(plan, { totals, sums }, horizonIndex)` at a horizon.
  * Every sum over users is an exact integer, so order, batching and parallel query plans cannot change a verdict.
@@ -368,7 +368,7 @@ export interface Look {
   time: number;
   /** ms since the canary began */
   elapsed: number;
-  /** Failed if any guard failed or the sample ratio is broken beyond doubt. */
+  /** Failed if any guard failed; else Error if something could not be measured or the sample ratio is broken beyond doubt. */
   state: LookState;
   /** Must the canary be rolled back now? */
   harm: boolean;

@@ -1,0 +1,236 @@
+import type { Arm } from '../words.ts';
+import { bucketOf } from './histogram.ts';
+import type { GateData, UserBuckets, UserDays } from './in-memory.ts';
+import { ledgerValue } from './metrics.ts';
+import { stratumId } from './strata.ts';
+import type { GateMetric, TrafficTotals, UnusableReason } from './types.ts';
+
+/** One request. A metric that was not measured is left out of `values`; NaN means that measuring it failed. */
+export interface GateSample {
+  /** ms since 1970 */
+  at: number;
+  user: string;
+  arm: Arm;
+  /** Raw values: seconds, dollars, scores; 0 or 1 for rates. */
+  values: Readonly<Record<string, number>>;
+}
+
+export interface CollectorOptions {
+  /** Start of the canary, ms since 1970. */
+  from: number;
+  /** Length of a stratum, ms. */
+  stratum: number;
+  /** When each phase of the weight began, and the weight; the first begins at `from` at the latest. */
+  phases: readonly { since: number; weight: number }[];
+  metrics: readonly GateMetric[];
+}
+
+/**
+ * Adds samples up to what the gate judges, as the ledger does on ingestion. Any order and any batches give the same data. Metrics that the
+ * policy does not name are collected too, so that a renamed one can be named.
+ */
+export class SampleCollector {
+  private readonly options: CollectorOptions;
+  private readonly users = new Map<string, number>();
+  private readonly first: (Seen | undefined)[] = [];
+  private readonly firstError: (Seen | undefined)[] = [];
+  private readonly traffic = new Map<number, Set<number>>();
+  private readonly requests = new Map<number, number>();
+  private readonly metrics = new Map<string, Cells>();
+  private readonly unusable = new Map<
+    string,
+    { metric: string; arm: Arm; reason: UnusableReason; n: number }
+  >();
+  private readonly percentiles: Set<string>;
+  private outside = { stable: 0, canary: 0 };
+
+  constructor(options: CollectorOptions) {
+    this.options = options;
+    this.percentiles = new Set(options.metrics.filter((m) => m.scale === 'p95').map((m) => m.metric));
+  }
+
+  add(sample: GateSample): void {
+    const { from, stratum: length, phases } = this.options;
+    if (!(sample.at >= from)) {
+      this.outside[sample.arm] += 1;
+      return;
+    }
+    const phase = Math.max(
+      0,
+      phases.findLastIndex(({ since }) => since <= sample.at),
+    );
+    const stratum = stratumId({ at: sample.at, from, length, phase });
+    const user = this.intern(sample.user);
+    const seen = { at: sample.at, arm: sample.arm, stratum };
+    this.first[user] = earlier(this.first[user], seen);
+    if (sample.values.error === 1) this.firstError[user] = earlier(this.firstError[user], seen);
+    const where = groupKey(sample.arm, stratum);
+    const present = this.traffic.get(where) ?? new Set();
+    this.traffic.set(where, present.add(user));
+    this.requests.set(where, (this.requests.get(where) ?? 0) + 1);
+    for (const [metric, raw] of Object.entries(sample.values)) {
+      const value = ledgerValue(metric, raw);
+      if ('unusable' in value) this.refuse(metric, sample.arm, value.unusable);
+      else
+        this.cells(metric).add(
+          sample.arm,
+          stratum,
+          user,
+          value.value,
+          this.percentiles.has(metric) ? bucketOf(raw) : null,
+        );
+    }
+  }
+
+  /** The data up to the watermark `to` (ms since 1970). */
+  finish(to: number): GateData {
+    const { from, stratum, phases } = this.options;
+    const unusable = [...this.unusable.values()];
+    for (const arm of ['stable', 'canary'] as const) {
+      if (this.outside[arm] > 0)
+        unusable.push({ metric: '*', arm, reason: 'outside-window', n: this.outside[arm] });
+    }
+    const collected = [...this.metrics.values()];
+    return {
+      users: this.users.size,
+      days: collected.map((cells) => cells.days()),
+      buckets: collected
+        .filter((cells) => this.percentiles.has(cells.metric))
+        .map((cells) => cells.buckets()),
+      totals: {
+        from,
+        to,
+        stratum,
+        phases: phases.map(({ weight }) => ({ weight })),
+        traffic: this.trafficTotals(),
+        unusable,
+      },
+    };
+  }
+
+  private intern(user: string): number {
+    const known = this.users.get(user);
+    if (known !== undefined) return known;
+    this.users.set(user, this.users.size);
+    return this.users.size - 1;
+  }
+
+  private refuse(metric: string, arm: Arm, reason: UnusableReason): void {
+    const key = `${reason} ${arm} ${metric}`;
+    const entry = this.unusable.get(key) ?? { metric, arm, reason, n: 0 };
+    entry.n += 1;
+    this.unusable.set(key, entry);
+  }
+
+  private cells(metric: string): Cells {
+    const cells = this.metrics.get(metric) ?? new Cells(metric);
+    this.metrics.set(metric, cells);
+    return cells;
+  }
+
+  private trafficTotals(): TrafficTotals[] {
+    const rows = new Map<number, TrafficTotals>();
+    for (const [where, users] of this.traffic) {
+      const { arm, stratum } = groupOf(where);
+      const requests = this.requests.get(where) ?? 0;
+      rows.set(where, { arm, stratum, users: users.size, newUsers: 0, requests, firstErrors: 0 });
+    }
+    const count = (all: (Seen | undefined)[], column: 'newUsers' | 'firstErrors') => {
+      for (const seen of all) {
+        const row = seen && rows.get(groupKey(seen.arm, seen.stratum));
+        if (row) row[column] += 1;
+      }
+    };
+    count(this.first, 'newUsers');
+    count(this.firstError, 'firstErrors');
+    return [...rows.values()];
+  }
+}
+
+interface Seen {
+  at: number;
+  arm: Arm;
+  stratum: number;
+}
+
+/** The earlier of two; at the same instant stable, so that the order of the rows does not matter. */
+function earlier(known: Seen | undefined, seen: Seen): Seen {
+  if (!known || seen.at < known.at) return seen;
+  return seen.at === known.at && seen.arm === 'stable' ? seen : known;
+}
+
+function groupKey(arm: Arm, stratum: number): number {
+  return 2 * stratum + (arm === 'canary' ? 1 : 0);
+}
+
+function groupOf(key: number): { arm: Arm; stratum: number } {
+  return { arm: key % 2 === 1 ? 'canary' : 'stable', stratum: Math.floor(key / 2) };
+}
+
+/** Sums of one metric by (arm, stratum, user), exact, and its histogram. */
+class Cells {
+  readonly metric: string;
+  private readonly rowOf = new Map<string, number>();
+  private readonly arm: number[] = [];
+  private readonly stratum: number[] = [];
+  private readonly user: number[] = [];
+  private readonly n: number[] = [];
+  private readonly sum: bigint[] = [];
+  private readonly squares = new Map<number, bigint>();
+  private readonly histogram = new Map<string, { row: number; bucket: number; n: number }>();
+
+  constructor(metric: string) {
+    this.metric = metric;
+  }
+
+  add(arm: Arm, stratum: number, user: number, value: number, bucket: number | null): void {
+    const group = groupKey(arm, stratum);
+    const key = `${group} ${user}`;
+    let row = this.rowOf.get(key);
+    if (row === undefined) {
+      row = this.n.length;
+      this.rowOf.set(key, row);
+      this.arm.push(arm === 'canary' ? 1 : 0);
+      this.stratum.push(stratum);
+      this.user.push(user);
+      this.n.push(0);
+      this.sum.push(0n);
+    }
+    const exact = BigInt(value);
+    this.n[row] = (this.n[row] ?? 0) + 1;
+    this.sum[row] = (this.sum[row] ?? 0n) + exact;
+    this.squares.set(group, (this.squares.get(group) ?? 0n) + exact * exact);
+    if (bucket === null) return;
+    const bar = this.histogram.get(`${row} ${bucket}`) ?? { row, bucket, n: 0 };
+    bar.n += 1;
+    this.histogram.set(`${row} ${bucket}`, bar);
+  }
+
+  days(): UserDays {
+    const n = this.n.reduce((sum, count) => sum + count, 0);
+    const total = this.sum.reduce((sum, value) => sum + value, 0n);
+    const shift = total / BigInt(Math.max(1, n));
+    return {
+      metric: this.metric,
+      arm: Uint8Array.from(this.arm),
+      stratum: Float64Array.from(this.stratum),
+      user: Int32Array.from(this.user),
+      n: Float64Array.from(this.n),
+      sum: Float64Array.from(this.sum, (sum, row) => Number(sum - shift * BigInt(this.n[row] ?? 0))),
+      shift: Number(shift),
+      squares: [...this.squares].map(([group, squares]) => ({ ...groupOf(group), squares })),
+    };
+  }
+
+  buckets(): UserBuckets {
+    const bars = [...this.histogram.values()];
+    return {
+      metric: this.metric,
+      arm: Uint8Array.from(bars, ({ row }) => this.arm[row] ?? 0),
+      stratum: Float64Array.from(bars, ({ row }) => this.stratum[row] ?? 0),
+      user: Int32Array.from(bars, ({ row }) => this.user[row] ?? 0),
+      bucket: Int16Array.from(bars, ({ bucket }) => bucket),
+      n: Float64Array.from(bars, ({ n }) => n),
+    };
+  }
+}

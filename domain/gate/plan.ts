@@ -1,0 +1,253 @@
+import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
+import { normalCritical } from './distributions.ts';
+import { guardId, metricInfo } from './metrics.ts';
+import { spendOverHorizons } from './multiplicity.ts';
+import { powerIfEqual, standardError, usersIfNoEvent, usersNeeded } from './power.ts';
+import type {
+  GateBaseline,
+  GateMetric,
+  GatePlan,
+  GatePolicy,
+  GuardPlan,
+  HorizonPlan,
+  PlanRefusal,
+} from './types.ts';
+import { duration, figure, percent, tidy } from './wording.ts';
+
+/**
+ * Spreads of a user's influence that are assumed if nothing is known of the application: five requests a user, scores with SD 0.3 and an
+ * intraclass correlation of 0.2, 1 % errors in runs of two, log-normal latencies with σ = 0.6. Deliberately on the large side.
+ */
+const ASSUMED_SIGMA: Record<string, number> = {
+  score: 0.2,
+  error: 0.065,
+  violation: 0.065,
+  'latency/log-mean': 0.4,
+  'latency/p95': 0.9,
+  'ttft/log-mean': 0.4,
+  'ttft/p95': 0.9,
+  'tpot/log-mean': 0.3,
+  'tpot/p95': 0.7,
+  'cost/log-mean': 0.4,
+};
+const ASSUMED_OTHERWISE = 0.5;
+
+/**
+ * The plan: fixed and stored before the canary begins. Splits the α, picks the horizon at which a canary equal to the stable arm is expected
+ * to be promoted, and tunes each confidence sequence to the standard error expected there. Without a baseline the spreads are documented
+ * defaults, the expected horizon is the first one, and the plan says so. It refuses (`refusal`) a policy that cannot succeed within
+ * its last horizon. Throws RangeError for a policy whose numbers are out of range.
+ */
+export function planGate(policy: GatePolicy, baseline: GateBaseline | null): GatePlan {
+  check(policy, baseline);
+  const firstErrorTests = policy.metrics.filter(hasFirstErrorTest).length;
+  const alphaEach = policy.alpha.harm / (policy.metrics.length + firstErrorTests);
+  const last = policy.horizons.length - 1;
+
+  const design = (expected: number) => {
+    const alphas = spendOverHorizons(policy.alpha.nonInferiority, policy.horizons.length, expected);
+    const horizons: HorizonPlan[] = policy.horizons.map((after, index) => {
+      const users = baseline ? (baseline.users[index] ?? 0) : null;
+      const alpha = alphas[index] ?? 0;
+      return {
+        after,
+        alpha,
+        users,
+        power: users === null ? null : jointPower(policy, baseline, users, alpha),
+      };
+    });
+    return { expected, horizons };
+  };
+  let chosen = design(0);
+  if (baseline) {
+    for (let index = 0; index <= last; index += 1) {
+      chosen = design(index);
+      if ((chosen.horizons[index]?.power ?? 0) >= policy.power) break;
+    }
+  }
+  const { expected, horizons } = chosen;
+  const alphaAtExpected = horizons[expected]?.alpha ?? policy.alpha.nonInferiority;
+  const usersAtExpected = horizons[expected]?.users ?? null;
+
+  const guards = policy.metrics.map((metric): GuardPlan => {
+    const { sigma, assumed } = sigmaOf(metric, baseline);
+    const tolerance = toleranceOf(metric);
+    const needed = neededBy(policy, metric, sigma, alphaAtExpected);
+    const sePlan = standardError(sigma, usersAtExpected ?? needed.users, policy.weight);
+    const tau2 = tau2For(sePlan, alphaEach, 1);
+    const seen =
+      tolerance + oneSidedHalfWidth(sePlan, tau2, alphaEach) + normalCritical(1 - policy.power) * sePlan;
+    return {
+      guard: guardId(metric),
+      metric,
+      tolerance: figure(tolerance),
+      alphaHarm: figure(alphaEach),
+      alphaFirstError: hasFirstErrorTest(metric) ? figure(alphaEach) : 0,
+      sigma: figure(sigma),
+      assumed,
+      sePlan: figure(sePlan),
+      tau2: figure(tau2),
+      usersNeeded: Math.ceil(needed.users),
+      canaryUsersIfNoEvent: needed.canaryUsersIfNoEvent,
+      smallestHarm: figure(seen),
+      smallestHarmAsMargin: figure(asMargin(metric, seen)),
+    };
+  });
+  const neediest = guards.reduce((a, b) => (b.usersNeeded > a.usersNeeded ? b : a));
+  const plan: GatePlan = {
+    version: 1,
+    policy,
+    guards,
+    horizons: horizons.map((horizon) => ({
+      ...horizon,
+      alpha: figure(horizon.alpha),
+      power: horizon.power === null ? null : figure(horizon.power),
+    })),
+    expectedHorizon: expected,
+    usersNeeded: Math.max(
+      neediest.usersNeeded,
+      Math.ceil(policy.minUsers / Math.min(policy.weight, 1 - policy.weight)),
+    ),
+    assumed: baseline === null || guards.some((guard) => guard.assumed),
+    refusal: null,
+    words: [],
+  };
+  plan.refusal = refusalOf(plan, neediest);
+  plan.words = describe(plan);
+  return plan;
+}
+
+/** The margin on the scale of the estimate: ln(1 + margin) for a ratio that must not grow, −ln(1 − margin) for one that must not shrink. */
+export function toleranceOf(metric: GateMetric): number {
+  if (metric.scale === 'absolute') return metric.margin;
+  return metric.direction === 'lower' ? Math.log1p(metric.margin) : -Math.log1p(-metric.margin);
+}
+
+/** An effect on the estimate's scale, written like a margin. */
+function asMargin(metric: GateMetric, effect: number): number {
+  if (metric.scale === 'absolute') return effect;
+  return metric.direction === 'lower' ? Math.expm1(effect) : -Math.expm1(-effect);
+}
+
+export function hasFirstErrorTest(metric: GateMetric): boolean {
+  return metric.metric === 'error' && metric.direction === 'lower' && metric.scale === 'absolute';
+}
+
+function sigmaOf(metric: GateMetric, baseline: GateBaseline | null): { sigma: number; assumed: boolean } {
+  const known = baseline?.sigma[guardId(metric)];
+  if (known !== undefined && known > 0) return { sigma: known, assumed: false };
+  // A rate that never happened before the release is not known to vary; the default stands in for it.
+  const key = metricInfo(metric.metric)?.kind === 'score' ? 'score' : guardId(metric);
+  return { sigma: ASSUMED_SIGMA[key] ?? ASSUMED_OTHERWISE, assumed: true };
+}
+
+/** Users of both arms for one guard at one α, so that all guards together reach the policy's power (Bonferroni over the type II errors). */
+function neededBy(policy: GatePolicy, metric: GateMetric, sigma: number, alpha: number) {
+  const beta = (1 - policy.power) / policy.metrics.length;
+  const isRate = metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
+  const canaryUsersIfNoEvent = isRate ? usersIfNoEvent(metric.margin, alpha) : 0;
+  const users = Math.max(
+    usersNeeded({ sigma, alpha, power: 1 - beta, q: policy.weight, tolerance: toleranceOf(metric) }),
+    canaryUsersIfNoEvent / policy.weight,
+  );
+  return { users, canaryUsersIfNoEvent };
+}
+
+/** At least 1 − Σ(1 − power of each guard); 0 if a count of users is not reached. */
+function jointPower(policy: GatePolicy, baseline: GateBaseline | null, users: number, alpha: number): number {
+  const smallest = users * Math.min(policy.weight, 1 - policy.weight);
+  if (smallest < policy.minUsers || smallest * (baseline?.samplesPerUser ?? 1) < policy.minSamples) return 0;
+  let misses = 0;
+  for (const metric of policy.metrics) {
+    const { sigma } = sigmaOf(metric, baseline);
+    const { canaryUsersIfNoEvent } = neededBy(policy, metric, sigma, alpha);
+    if (users * policy.weight < canaryUsersIfNoEvent) return 0;
+    const se = standardError(sigma, users, policy.weight);
+    misses += 1 - powerIfEqual({ se, alpha, tolerance: toleranceOf(metric) });
+  }
+  return Math.max(0, 1 - misses);
+}
+
+function refusalOf(plan: GatePlan, neediest: GuardPlan): PlanRefusal | null {
+  const last = plan.horizons.at(-1);
+  if (!last || last.users === null || last.power === null) return null;
+  if (plan.horizons.some((horizon) => (horizon.power ?? 0) >= plan.policy.power)) return null;
+  return {
+    code: 'POLICY_CANNOT_SUCCEED',
+    guard: neediest.guard,
+    usersNeeded: plan.usersNeeded,
+    usersExpected: Math.floor(last.users),
+    words:
+      `a canary as good as the stable arm would be promoted with a chance of ${percent(last.power)} only (policy: ${percent(plan.policy.power)}): ` +
+      `${tidy(last.users)} users are expected within ${duration(last.after)}, ${neediest.guard} needs ${tidy(plan.usersNeeded)} ` +
+      `at a weight of ${percent(plan.policy.weight)} and a margin of ${tidy(neediest.metric.margin)}. ` +
+      'Raise the weight or the margin, add a later horizon, or drop the guard.',
+  };
+}
+
+function describe(plan: GatePlan): string[] {
+  const horizon = plan.horizons[plan.expectedHorizon];
+  const words = [
+    plan.refusal
+      ? `Refused: ${plan.refusal.words}`
+      : `Expected to decide after ${duration(horizon?.after ?? 0)}; ${tidy(plan.usersNeeded)} users of both arms are needed` +
+        (horizon?.users == null
+          ? ', and how many will come is not known.'
+          : `, ${tidy(horizon.users)} are expected; a canary as good as the stable arm is then promoted with a chance of at least ${percent(horizon.power ?? 0)}.`),
+  ];
+  if (plan.assumed) {
+    const guessed = plan.guards.filter((guard) => guard.assumed).map((guard) => guard.guard);
+    words.push(
+      `No users before the release tell how ${guessed.join(', ')} vary: documented defaults are assumed.`,
+    );
+  }
+  for (const guard of plan.guards) {
+    const isRatio = guard.metric.scale !== 'absolute';
+    const show = (value: number) => (isRatio ? percent(value) : tidy(value));
+    words.push(
+      `${guard.guard}: at most ${show(guard.metric.margin)} worse; a harm of ${show(guard.smallestHarmAsMargin)} is stopped with ${percent(plan.policy.power)} by then` +
+        (guard.canaryUsersIfNoEvent > 0
+          ? `; without any event ${tidy(guard.canaryUsersIfNoEvent)} canary users are needed.`
+          : '.'),
+    );
+  }
+  return words;
+}
+
+function check(policy: GatePolicy, baseline: GateBaseline | null): void {
+  const share = (name: string, value: number) => {
+    if (!(value > 0 && value < 1)) throw new RangeError(`${name} must lie between 0 and 1, not ${value}`);
+  };
+  share('weight', policy.weight);
+  share('alpha.harm', policy.alpha.harm);
+  share('alpha.nonInferiority', policy.alpha.nonInferiority);
+  share('power', policy.power);
+  if (policy.alpha.harm >= 0.5) throw new RangeError('alpha.harm must be below 0.5');
+  if (!(policy.stratum > 0)) throw new RangeError('stratum must be a positive duration');
+  if (policy.metrics.length === 0) throw new RangeError('metrics must name at least one metric');
+  if (policy.horizons.length === 0) throw new RangeError('horizons must name at least one horizon');
+  for (const [index, horizon] of policy.horizons.entries()) {
+    if (!(horizon > (policy.horizons[index - 1] ?? 0))) throw new RangeError('horizons must rise');
+  }
+  const seen = new Set<string>();
+  for (const metric of policy.metrics) {
+    const id = guardId(metric);
+    const kind = metricInfo(metric.metric)?.kind;
+    if (!kind) throw new RangeError(`metric ${metric.metric} is not known`);
+    if (seen.has(id)) throw new RangeError(`metric ${id} is named twice`);
+    seen.add(id);
+    if (!(metric.margin > 0) || !Number.isFinite(metric.margin))
+      throw new RangeError(`margin of ${id} must be > 0`);
+    if ((kind === 'positive') !== (metric.scale !== 'absolute')) {
+      throw new RangeError(
+        `${metric.metric} is judged on ${kind === 'positive' ? 'log-mean or p95' : 'absolute'}, not ${metric.scale}`,
+      );
+    }
+    if (metric.scale !== 'absolute' && metric.direction === 'higher' && metric.margin >= 1) {
+      throw new RangeError(`margin of ${id} must be below 1`);
+    }
+  }
+  if (baseline && baseline.users.length !== policy.horizons.length) {
+    throw new RangeError('the baseline must expect users for each horizon');
+  }
+}

@@ -1,0 +1,107 @@
+import type { Arm } from '../words.ts';
+import { tCritical, tUpperTail } from './distributions.ts';
+import { FIXED_POINT } from './metrics.ts';
+import type { GateMetric, GateTotals, ReferenceFigures } from './types.ts';
+import { figure } from './wording.ts';
+
+/**
+ * The textbook figures, which take requests for independent: Welch's t-test, Cohen's d, lift. They stand in the evidence for reference and
+ * never decide: on clustered requests they are wrong far more often than they say (docs/deciding.md has the measured figures).
+ */
+export interface Moments {
+  n: number;
+  mean: number;
+  /** Sample variance, divisor n − 1. */
+  variance: number;
+}
+
+export interface WelchTest {
+  t: number;
+  degreesOfFreedom: number;
+  /** Two-sided. */
+  p: number;
+  difference: number;
+  interval95: [number, number];
+}
+
+/** Welch's t-test of b − a; variances unequal (Welch 1947, Satterthwaite's ν). At least one variance must be > 0, both n ≥ 2. */
+export function welch(a: Moments, b: Moments): WelchTest {
+  const va = a.variance / a.n;
+  const vb = b.variance / b.n;
+  return tTest(
+    b.mean - a.mean,
+    Math.sqrt(va + vb),
+    (va + vb) ** 2 / (va ** 2 / (a.n - 1) + vb ** 2 / (b.n - 1)),
+  );
+}
+
+/** Student's pooled t-test of b − a: only to reproduce published figures; wrong for arms of unequal size and spread. */
+export function pooled(a: Moments, b: Moments): WelchTest {
+  const degreesOfFreedom = a.n + b.n - 2;
+  const variance = ((a.n - 1) * a.variance + (b.n - 1) * b.variance) / degreesOfFreedom;
+  return tTest(b.mean - a.mean, Math.sqrt(variance * (1 / a.n + 1 / b.n)), degreesOfFreedom);
+}
+
+function tTest(difference: number, se: number, degreesOfFreedom: number): WelchTest {
+  const t = difference / se;
+  const reach = tCritical(0.025, degreesOfFreedom) * se;
+  return {
+    t,
+    degreesOfFreedom,
+    p: 2 * tUpperTail(Math.abs(t), degreesOfFreedom),
+    difference,
+    interval95: [difference - reach, difference + reach],
+  };
+}
+
+/** Cohen's d of b − a with the pooled standard deviation. */
+export function cohensD(a: Moments, b: Moments): number {
+  const variance = ((a.n - 1) * a.variance + (b.n - 1) * b.variance) / (a.n + b.n - 2);
+  return (b.mean - a.mean) / Math.sqrt(variance);
+}
+
+/** n, mean and sample variance from exact integer sums; fixed point. */
+export function momentsOf(n: number, sum: bigint, squares: bigint): Moments {
+  // n·Σx² − (Σx)² is exact, so an offset of the values cancels exactly.
+  const spread = BigInt(n) * squares - sum * sum;
+  return {
+    n,
+    mean: Number(sum) / n / FIXED_POINT,
+    variance: Number(spread) / n / (n - 1) / FIXED_POINT ** 2,
+  };
+}
+
+/** The textbook figures of a guard, all requests thrown together; null for percentiles, without squares, or without any spread. */
+export function referenceFigures(metric: GateMetric, totals: GateTotals): ReferenceFigures | null {
+  if (metric.scale === 'p95') return null;
+  const arm = (name: Arm) => {
+    const rows = totals.metrics.filter((row) => row.metric === metric.metric && row.arm === name);
+    const n = rows.reduce((sum, row) => sum + row.n, 0);
+    if (n < 2) return null;
+    return momentsOf(
+      n,
+      rows.reduce((sum, row) => sum + row.sum, 0n),
+      rows.reduce((sum, row) => sum + row.squares, 0n),
+    );
+  };
+  const stable = arm('stable');
+  const canary = arm('canary');
+  if (!stable || !canary || !(stable.variance >= 0) || !(canary.variance >= 0)) return null;
+  if (stable.variance + canary.variance === 0) return null;
+  const test = welch(stable, canary);
+  const lift =
+    metric.scale === 'log-mean'
+      ? Math.expm1(test.difference)
+      : stable.mean === 0
+        ? null
+        : test.difference / Math.abs(stable.mean);
+  return {
+    reference: true,
+    welchT: figure(test.t),
+    degreesOfFreedom: figure(test.degreesOfFreedom),
+    p: figure(test.p),
+    cohensD: figure(cohensD(stable, canary)),
+    lift: lift === null ? null : figure(lift),
+    interval95: [figure(test.interval95[0]), figure(test.interval95[1])],
+  };
+}

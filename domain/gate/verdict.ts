@@ -1,0 +1,236 @@
+import { digestOf } from '../digest.ts';
+import { tCritical, tUpperTail } from './distributions.ts';
+import { type Estimate, estimateOf, readable } from './estimate.ts';
+import { figuresDigest } from './evidence.ts';
+import { brokenRatio, look } from './look.ts';
+import { holm } from './multiplicity.ts';
+import { differenceLimits } from './rare-rate.ts';
+import { referenceFigures } from './reference.ts';
+import { SAMPLE_RATIO_ALPHA, sampleRatio } from './sample-ratio.ts';
+import type {
+  Decision,
+  GateFigures,
+  GatePlan,
+  GuardLook,
+  GuardPlan,
+  GuardVerdict,
+  Reason,
+  ReasonCode,
+  Verdict,
+} from './types.ts';
+import { duration, figure, tidy } from './wording.ts';
+
+/** Reasons for which no data could ever decide: the experiment or its measurement is broken. */
+const UNUSABLE: ReadonlySet<ReasonCode> = new Set([
+  'clock',
+  'not-finite',
+  'out-of-range',
+  'metric-missing',
+  'sample-ratio',
+]);
+
+/**
+ * The gate, at one of the plan's horizons (0-based). The watermark `totals.to` is its time.
+ *  - `rollback`: a guard shows harm; or this is the last horizon and nothing was decided (fail closed).
+ *  - `invalid`: the sample ratio is broken or the data cannot be used.
+ *  - `promote`: every guard is non-inferior with the samples and users that the policy wants, and a success metric, if the policy names one,
+ *    is better.
+ *  - `continue`: anything else.
+ * Pure: the same plan and figures give the same verdict, byte for byte.
+ */
+export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number): Verdict {
+  const horizon = plan.horizons[horizonIndex];
+  if (!horizon) throw new RangeError(`the plan has no horizon ${horizonIndex}`);
+  const { totals } = figures;
+  const seen = look(plan, figures, totals.to);
+  const ratio = sampleRatio(totals.traffic, totals.phases);
+  const broken = seen.sampleRatio.broken || ratio.pValue < SAMPLE_RATIO_ALPHA;
+  const guards = guardVerdicts(plan, figures, seen.guards, horizon.alpha);
+  const shortfalls = guards.flatMap((guard) => shortfall(plan, guard));
+
+  const reasons: Reason[] = seen.reasons.filter((reason) => reason.code !== 'sample-ratio');
+  if (broken) reasons.push(brokenRatio(ratio));
+  reasons.push(...shortfalls);
+
+  const elapsed = totals.to - totals.from;
+  const early = elapsed < horizon.after;
+  if (early) {
+    reasons.push({
+      code: 'not-yet-horizon',
+      words: `${duration(elapsed)} of data; the horizon is ${duration(horizon.after)}`,
+    });
+  }
+  const measured = guards.filter((guard) => guard.bound !== null);
+  for (const guard of measured) {
+    if (guard.nonInferior) continue;
+    reasons.push({
+      code: 'not-non-inferior',
+      guard: guard.guard,
+      words: `a harm of ${tidy(guard.bound ?? 0)} is not excluded; the limit is ${tidy(guard.limit)}`,
+    });
+  }
+  const successes = guards.filter((guard) => guard.superior !== null);
+  const anySuperior = successes.length === 0 || successes.some((guard) => guard.superior);
+  if (!anySuperior) {
+    reasons.push({
+      code: 'not-superior',
+      words: `none of ${successes.map((g) => g.guard).join(', ')} is better`,
+    });
+  }
+
+  const last = horizonIndex === plan.horizons.length - 1;
+  const promotable =
+    !early &&
+    shortfalls.length === 0 &&
+    measured.length === guards.length &&
+    guards.every((guard) => guard.nonInferior && guard.state === 'ok') &&
+    anySuperior;
+  const unusable = broken || reasons.some((reason) => UNUSABLE.has(reason.code));
+  let decision: Decision = 'continue';
+  if (seen.harm) decision = 'rollback';
+  else if (unusable) decision = 'invalid';
+  else if (promotable) decision = 'promote';
+  else if (last && !early) decision = 'rollback';
+
+  if (decision === 'rollback' && !seen.harm) {
+    reasons.push({ code: 'horizons-spent', words: 'this was the last horizon: the gate fails closed' });
+  }
+  if (decision === 'promote') reasons.push(...praise(guards));
+  const spent = plan.horizons.slice(0, horizonIndex + 1).reduce((sum, { alpha }) => sum + alpha, 0);
+  return {
+    version: 1,
+    decision,
+    reasons,
+    horizon: {
+      index: horizonIndex,
+      after: horizon.after,
+      last,
+      alpha: horizon.alpha,
+      alphaSpent: figure(spent),
+    },
+    elapsed,
+    arms: {
+      stable: traffic(figures, 'stable', ratio.stable),
+      canary: traffic(figures, 'canary', ratio.canary),
+    },
+    guards,
+    firstErrors: seen.firstErrors,
+    sampleRatio: {
+      expectedCanary: figure(ratio.expectedCanary),
+      canary: ratio.canary,
+      users: ratio.stable + ratio.canary,
+      chiSquare: figure(ratio.chiSquare),
+      pValue: figure(ratio.pValue),
+      broken,
+    },
+    planDigest: digestOf(plan),
+    figuresDigest: figuresDigest(figures),
+  };
+}
+
+function traffic(figures: GateFigures, arm: 'stable' | 'canary', users: number) {
+  const rows = figures.totals.traffic.filter((row) => row.arm === arm);
+  return { users, samples: rows.reduce((sum, row) => sum + row.requests, 0) };
+}
+
+function guardVerdicts(
+  plan: GatePlan,
+  figures: GateFigures,
+  looks: GuardLook[],
+  alpha: number,
+): GuardVerdict[] {
+  const verdicts = plan.guards.map((guard, index): { verdict: GuardVerdict; rawP: number | null } => {
+    const seen = looks[index];
+    if (!seen) throw new RangeError(`no look at ${guard.guard}`);
+    const estimate = seen.interval === null ? null : estimateOf(guard.metric, figures);
+    if (estimate === null || typeof estimate === 'string')
+      return { verdict: unmeasured(seen, guard), rawP: null };
+    const bound = harmBound(guard, estimate, alpha);
+    const better = guard.metric.direction === 'lower' ? -estimate.difference : estimate.difference;
+    const rawP =
+      guard.metric.role === 'success' && estimate.se > 0
+        ? tUpperTail(better / estimate.se, estimate.degreesOfFreedom)
+        : null;
+    return {
+      verdict: {
+        ...seen,
+        bound,
+        degreesOfFreedom: figure(estimate.degreesOfFreedom),
+        nonInferior: guard.metric.direction === 'lower' ? bound < seen.limit : bound > seen.limit,
+        superiorityP: null,
+        superior: guard.metric.role === 'success' ? false : null,
+        stableMean: figure(readable(guard.metric, estimate.means.stable)),
+        canaryMean: figure(readable(guard.metric, estimate.means.canary)),
+        reference: referenceFigures(guard.metric, figures.totals),
+      },
+      rawP,
+    };
+  });
+  const tested = verdicts.filter((entry) => entry.rawP !== null);
+  const adjusted = holm(tested.map((entry) => entry.rawP ?? 1));
+  for (const [index, entry] of tested.entries()) {
+    const p = figure(adjusted[index] ?? 1);
+    entry.verdict.superiorityP = p;
+    entry.verdict.superior = p <= alpha;
+  }
+  return verdicts.map((entry) => entry.verdict);
+}
+
+function unmeasured(seen: GuardLook, guard: GuardPlan): GuardVerdict {
+  return {
+    ...seen,
+    bound: null,
+    degreesOfFreedom: null,
+    nonInferior: false,
+    superiorityP: null,
+    superior: guard.metric.role === 'success' ? false : null,
+    stableMean: null,
+    canaryMean: null,
+    reference: null,
+  };
+}
+
+/**
+ * The worst effect that is not excluded at one-sided α: d ∓ t_{1−α,ν}·SE; for rates also the exact limit, whichever is worse, since the
+ * normal approximation is poor with few events and empty without any.
+ */
+function harmBound(guard: GuardPlan, estimate: Estimate, alpha: number): number {
+  const reach = estimate.se === 0 ? 0 : tCritical(alpha, estimate.degreesOfFreedom) * estimate.se;
+  const exact = estimate.rates ? differenceLimits(estimate.rates.stable, estimate.rates.canary, alpha) : null;
+  return guard.metric.direction === 'lower'
+    ? figure(Math.max(estimate.difference + reach, exact?.upper ?? Number.NEGATIVE_INFINITY))
+    : figure(Math.min(estimate.difference - reach, exact?.lower ?? Number.POSITIVE_INFINITY));
+}
+
+function shortfall(plan: GatePlan, guard: GuardVerdict): Reason[] {
+  if (guard.state === 'Error') return [];
+  const { minSamples, minUsers } = plan.policy;
+  const samples = Math.min(guard.stable.samples, guard.canary.samples);
+  const users = Math.min(guard.stable.users, guard.canary.users);
+  const reasons: Reason[] = [];
+  if (samples < minSamples) {
+    const words = `${tidy(samples)} samples in the smaller arm; the policy wants ${tidy(minSamples)}`;
+    reasons.push({ code: 'too-few-samples', guard: guard.guard, words });
+  }
+  if (users < minUsers && guard.reason?.code !== 'too-few-users') {
+    const words = `${tidy(users)} users in the smaller arm; the policy wants ${tidy(minUsers)}`;
+    reasons.push({ code: 'too-few-users', guard: guard.guard, words });
+  }
+  return reasons;
+}
+
+function praise(guards: readonly GuardVerdict[]): Reason[] {
+  return guards.map((guard) =>
+    guard.superior
+      ? {
+          code: 'superior',
+          guard: guard.guard,
+          words: `better than stable, p ${tidy(guard.superiorityP ?? 0)}`,
+        }
+      : {
+          code: 'non-inferior',
+          guard: guard.guard,
+          words: `any harm is below ${tidy(guard.bound ?? 0)}; the limit is ${tidy(guard.limit)}`,
+        },
+  );
+}
