@@ -71,6 +71,7 @@ async function serve(flags: Flags): Promise<void> {
   const knowledge = process.env.SIMULATOR_KNOWLEDGE;
   const server = new ModelServer({
     names: [name, ...otherNames],
+    model,
     maxModelLen: plan.maxModelLen,
     ability: { parameters: architecture.parameters, weightBits: plan.weightBits },
     knowledge: knowledge === undefined || knowledge === '' ? null : loadKnowledge(knowledge),

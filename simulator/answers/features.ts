@@ -121,6 +121,10 @@ export function wordLimit(text: string): number | null {
   return strictest;
 }
 
+/** Share of a fact's subject, weighted by rarity, that a text must name to be read as a statement, or as a wrong one, on that fact. */
+const STATED_OVERLAP = 0.4;
+const CONTRADICTED_OVERLAP = 0.75;
+
 interface Segment {
   text: string;
   words: Set<string>;
@@ -169,10 +173,10 @@ function readGrounding(
     let contradicted = false;
     for (const part of parts) {
       const overlap = subjectOverlap(fact, part.words);
-      if (overlap < 0.5) continue;
+      if (overlap < STATED_OVERLAP) continue;
       const present = sharePresent(part.text, fact);
       share = Math.max(share, present);
-      if (present < 1 && overlap >= 0.6 && contradicts(part.text, fact)) contradicted = true;
+      if (present < 1 && overlap >= CONTRADICTED_OVERLAP && contradicts(part.text, fact)) contradicted = true;
     }
     if (share === 1) grounding.set(fact.id, contradicted ? 'conflicting' : 'stated');
     else if (contradicted) grounding.set(fact.id, 'contradicted');

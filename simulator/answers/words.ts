@@ -22,7 +22,7 @@ function stem(word: string): string {
   if (word.length <= 3 || /\d/.test(word)) return word;
   return word
     .replace(/'s$/, '')
-    .replace(/ies$/, 'y')
+    .replace(/(ies|y)$/, '')
     .replace(/(ss)es$/, '$1')
     .replace(/(?<!s)s$/, '')
     .replace(/(ing|ed)$/, '')

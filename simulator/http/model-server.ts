@@ -12,6 +12,8 @@ import { type ChatRequest, type CompletionRequest, contentText } from './request
 export interface ServedModel {
   /** Names under which the model is served; the first is the one that answers carry. */
   names: readonly [string, ...string[]];
+  /** What was loaded, whatever its names: answers depend on it. */
+  model: string;
   maxModelLen: number;
   ability: ModelAbility;
   knowledge: Knowledge | null;
@@ -131,7 +133,7 @@ export class ModelServer {
     const format = 'response_format' in request ? (request as ChatRequest).response_format : undefined;
     return this.#answerer.answer({
       messages,
-      model: this.served.names[0],
+      model: this.served.model,
       ability: this.served.ability,
       temperature: request.temperature ?? DEFAULT_TEMPERATURE,
       seed: request.seed ?? null,
