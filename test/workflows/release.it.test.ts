@@ -1,0 +1,366 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { Client, WorkflowFailedError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import { NativeConnection, type Worker, type WorkflowBundle } from '@temporalio/worker';
+import pino from 'pino';
+import type { ReleaseActivities } from '../../activities/contract.ts';
+import { notYet } from '../../activities/watch.ts';
+import type { ReleasePlan } from '../../domain/release/spec.ts';
+import { bundleWorkflows, createWorker, installRuntime } from '../../workers/worker.ts';
+import { queries, type ReleaseOutcome, signals, updates } from '../../workflows/messages.ts';
+import { startTemporal, type TestTemporal } from '../support/stack.ts';
+
+/** The order of effects is what these tests look at: each activity writes its name, and the world is otherwise well. */
+function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<ReleasePlan> = {}) {
+  const effects: string[] = [];
+  const activities: ReleaseActivities = {
+    async registerRelease({ progress, input }) {
+      return {
+        release: progress.release,
+        application: input.application,
+        requester: input.requester,
+        candidate: 'sha256:candidate',
+        stable: 'sha256:stable',
+        candidateServing: 'sha256:new',
+        stableServing: 'sha256:old',
+        sharesServing: false,
+        timing: {
+          canaryWeight: 0.1,
+          minDuration: 100,
+          horizons: [100, 200],
+          lookEvery: 50,
+          signOffRequired: true,
+          signOffTimeout: 60_000,
+          promotionSteps: [0.25, 0.5, 1],
+          hold: 10,
+          baking: 10,
+        },
+        ...plan,
+      };
+    },
+    checkPreflight: async () => ({ passed: true, summary: 'all well' }),
+    evaluateCandidate: async () => ({ passed: true, summary: '30 of 30', digest: 'sha256:evaluation' }),
+    provideServing: async () => {},
+    removeServing: async () => {},
+    planGate: async () => ({ passed: true, summary: 'seven days' }),
+    moveTraffic: async () => {},
+    watchGuards: async () => {
+      throw notYet('412 of 1000 samples', 50);
+    },
+    judgeCanary: async () => ({ decision: 'promote', evidence: 'sha256:evidence', summary: 'not worse' }),
+    notify: async () => {},
+    endRelease: async () => {},
+    ...overrides,
+  };
+  const told = Object.entries(activities).map(([name, activity]) => [
+    name,
+    async (step: never) => {
+      const { move, serving, outcome } = step as {
+        move?: { to: string; weight: number };
+        serving?: string;
+        outcome?: string;
+      };
+      const detail = move
+        ? ` ${move.to} ${move.weight}`
+        : serving
+          ? ` ${serving}`
+          : outcome
+            ? ` ${outcome}`
+            : '';
+      if (effects.at(-1) !== name + detail) effects.push(name + detail);
+      return (activity as (step: never) => Promise<unknown>)(step);
+    },
+  ]);
+  return { effects, activities: Object.fromEntries(told) as ReleaseActivities };
+}
+
+const input = { application: 'support-answers', prompt: 'support-answers@2', requester: 'ana' };
+const approval = { by: 'ben', revision: 'sha256:candidate', evidence: 'sha256:evidence' };
+
+describe('release workflow', () => {
+  let temporal: TestTemporal;
+  let connection: NativeConnection;
+  let client: Client;
+  let bundle: WorkflowBundle;
+  let count = 0;
+
+  before(async () => {
+    installRuntime(pino({ level: 'silent' }));
+    temporal = await startTemporal();
+    connection = await NativeConnection.connect({ address: temporal.address });
+    client = new Client({ connection: temporal.connection, namespace: temporal.namespace });
+    bundle = await bundleWorkflows();
+  });
+  after(async () => {
+    await connection?.close();
+    await temporal?.stop();
+  });
+
+  async function during(
+    { activities }: { activities: ReleaseActivities },
+    act: (handle: Awaited<ReturnType<typeof start>>) => Promise<void>,
+  ): Promise<void> {
+    count += 1;
+    const taskQueue = `queue-${count}`;
+    const worker: Worker = await createWorker({
+      connection,
+      topology: { ...temporal.topology, taskQueue: { ...temporal.topology.taskQueue, name: taskQueue } },
+      activities,
+      bundle,
+    });
+    await worker.runUntil(async () => act(await start(taskQueue)));
+  }
+
+  async function start(taskQueue: string) {
+    return client.workflow.start<(i: typeof input) => Promise<ReleaseOutcome>>('release', {
+      taskQueue,
+      workflowId: `release:r-${count}-${Date.now()}`,
+      args: [input],
+    });
+  }
+
+  async function until(handle: Awaited<ReturnType<typeof start>>, stage: string): Promise<void> {
+    for (;;) {
+      const status = await handle.query(queries.status);
+      if (status.stage === stage) return;
+      assert.notEqual(
+        status.stage,
+        'rolled-back',
+        `rolled back while waiting for ${stage}: ${status.reason}`,
+      );
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  it('walks from registration to done, and frees the old serving last', async () => {
+    const w = world();
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      await handle.executeUpdate(updates.approve, { args: [approval] });
+      const outcome = await handle.result();
+      assert.equal(outcome.outcome, 'promoted');
+      assert.equal(outcome.evidence, 'sha256:evidence');
+    });
+    assert.deepEqual(
+      w.effects.filter((effect) => effect !== 'watchGuards'),
+      [
+        'registerRelease',
+        'checkPreflight',
+        'provideServing sha256:new',
+        'evaluateCandidate',
+        'planGate',
+        'moveTraffic canary 0.1',
+        'judgeCanary',
+        'notify',
+        'moveTraffic canary 0.25',
+        'moveTraffic canary 0.5',
+        'moveTraffic canary 1',
+        'moveTraffic promoted 0',
+        'removeServing sha256:old',
+        'endRelease promoted',
+      ],
+    );
+  });
+
+  it('evaluates before provisioning when a live serving can answer, and provisions nothing for a bad prompt', async () => {
+    const w = world(
+      {
+        evaluateCandidate: async () => ({ passed: false, summary: '20 of 30', digest: 'sha256:evaluation' }),
+      },
+      { sharesServing: true },
+    );
+    await during(w, async (handle) => {
+      const outcome = await handle.result();
+      assert.equal(outcome.outcome, 'rolled-back');
+      assert.match(outcome.reason, /EVALUATION_FAILED: 20 of 30/);
+    });
+    assert.deepEqual(w.effects, [
+      'registerRelease',
+      'checkPreflight',
+      'evaluateCandidate',
+      'endRelease rolled-back',
+    ]);
+  });
+
+  it('rolls back on a breach, also while it waits for a person, traffic first', async () => {
+    let breached = false;
+    const w = world({
+      watchGuards: async () => {
+        if (!breached) throw notYet('guards ok', 20);
+        return 'errors 12 % on canary, limit 6 %';
+      },
+    });
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      breached = true;
+      const outcome = await handle.result();
+      assert.equal(outcome.outcome, 'rolled-back');
+      assert.match(outcome.reason, /errors 12 %/);
+    });
+    assert.deepEqual(w.effects.slice(-3), [
+      'moveTraffic withdrawn 0',
+      'removeServing sha256:new',
+      'endRelease rolled-back',
+    ]);
+  });
+
+  it('goes on to the next horizon, and fails closed at the last', async () => {
+    const w = world({
+      judgeCanary: async () => ({ decision: 'continue', evidence: 'sha256:e', summary: '999 samples' }),
+    });
+    await during(w, async (handle) => {
+      const outcome = await handle.result();
+      assert.equal(outcome.outcome, 'rolled-back');
+      assert.match(outcome.reason, /HORIZONS_SPENT/);
+    });
+    assert.equal(w.effects.filter((effect) => effect === 'judgeCanary').length, 2);
+    assert.ok(!w.effects.includes('moveTraffic canary 0.25'));
+  });
+
+  it('refuses a sign-off by the requester, a stale one and a second one before they reach history', async () => {
+    const w = world({}, { timing: { ...(await timing()), hold: 3_000 } });
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      const refused = async (args: typeof approval, code: string) => {
+        await assert.rejects(handle.executeUpdate(updates.approve, { args: [args] }), (error) => {
+          assert.ok(error instanceof WorkflowUpdateFailedError);
+          assert.ok(error.cause instanceof ApplicationFailure);
+          assert.equal(error.cause.type, code);
+          return true;
+        });
+      };
+      await refused({ ...approval, by: 'ana' }, 'SIGN_OFF_BY_REQUESTER');
+      await refused({ ...approval, evidence: 'sha256:older' }, 'SIGN_OFF_STALE');
+      await refused({ ...approval, revision: 'sha256:other' }, 'SIGN_OFF_STALE');
+      await refused({ ...approval, by: ' ' }, 'INPUT_INVALID');
+      await handle.executeUpdate(updates.approve, { args: [approval] });
+      await refused(approval, 'DECISION_REFUSED');
+      const { events } = await handle.fetchHistory();
+      assert.equal(events?.filter((event) => event.workflowExecutionUpdateAcceptedEventAttributes).length, 1);
+      await handle.executeUpdate(updates.abort, { args: [{ by: 'ben' }] });
+      assert.equal((await handle.result()).outcome, 'rolled-back');
+    });
+  });
+
+  it('ignores a refused signal aloud, and takes an allowed one', async () => {
+    const w = world();
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      await handle.signal(signals.approve, { ...approval, by: 'ana' });
+      await handle.signal(signals.approve, approval);
+      assert.equal((await handle.result()).outcome, 'promoted');
+      const story = await handle.query(queries.explain);
+      assert.ok(story.some((line) => line.text.startsWith('Ignored the signal approve: ana asked')));
+    });
+  });
+
+  it('holds a paused release at its weight, and goes on when resumed', async () => {
+    const w = world({}, { timing: { ...(await timing()), horizons: [300] } });
+    await during(w, async (handle) => {
+      await until(handle, 'canary');
+      await handle.executeUpdate(updates.pause, { args: [{ by: 'ana', reason: 'Friday' }] });
+      const status = await handle.query(queries.status);
+      assert.equal(status.phase, 'Paused');
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      assert.equal((await handle.query(queries.status)).stage, 'canary');
+      await handle.executeUpdate(updates.resume, { args: [{ by: 'ana' }] });
+      await until(handle, 'sign-off');
+      await handle.executeUpdate(updates.reject, { args: [{ by: 'ben', reason: 'not now' }] });
+      const outcome = await handle.result();
+      assert.match(outcome.reason, /rejected by ben: not now/);
+    });
+  });
+
+  it('fails with the code when the registration is refused, and begins nothing', async () => {
+    const w = world({
+      registerRelease: async () => {
+        throw ApplicationFailure.nonRetryable('busy', 'APPLICATION_HAS_RELEASE');
+      },
+    });
+    await during(w, async (handle) => {
+      await assert.rejects(handle.result(), (error) => {
+        assert.ok(error instanceof WorkflowFailedError);
+        assert.match(JSON.stringify(error.cause), /APPLICATION_HAS_RELEASE/);
+        return true;
+      });
+    });
+    assert.deepEqual(w.effects, ['registerRelease']);
+  });
+
+  it('rolls back when the workflow is cancelled in Temporal', async () => {
+    const w = world();
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      await handle.cancel();
+      const outcome = await handle.result();
+      assert.equal(outcome.outcome, 'rolled-back');
+    });
+    assert.ok(w.effects.includes('moveTraffic withdrawn 0'));
+  });
+
+  for (const stage of [
+    'preflight',
+    'provisioning',
+    'evaluating',
+    'canary',
+    'deciding',
+    'sign-off',
+    'promoting',
+    'baking',
+  ] as const) {
+    it(`aborts in ${stage}: everybody back on stable, no canary serving; twice is once`, async () => {
+      const gates: Partial<Record<string, keyof ReleaseActivities>> = {
+        preflight: 'checkPreflight',
+        provisioning: 'provideServing',
+        evaluating: 'evaluateCandidate',
+        deciding: 'judgeCanary',
+      };
+      const stuck = gates[stage];
+      const w = world(
+        stuck === undefined
+          ? {}
+          : {
+              [stuck]: async () => {
+                throw notYet('waiting', 20);
+              },
+            },
+        {
+          timing: {
+            ...(await timing()),
+            horizons: [stage === 'canary' ? 60_000 : 50],
+            hold: stage === 'promoting' ? 60_000 : 10,
+            baking: stage === 'baking' ? 60_000 : 10,
+          },
+        },
+      );
+      await during(w, async (handle) => {
+        if (stage === 'promoting' || stage === 'baking') {
+          await until(handle, 'sign-off');
+          await handle.executeUpdate(updates.approve, { args: [approval] });
+        }
+        await until(handle, stage);
+        await handle.signal(signals.abort, { by: 'ana', reason: 'changed my mind' });
+        await handle.signal(signals.abort, { by: 'ben', reason: 'me too' });
+        const outcome = await handle.result();
+        assert.equal(outcome.outcome, 'rolled-back');
+        assert.match(outcome.reason, /aborted by ana: changed my mind/);
+      });
+      const provisioned = w.effects.includes('provideServing sha256:new');
+      const moved = w.effects.includes('moveTraffic canary 0.1');
+      assert.deepEqual(w.effects.slice(moved ? -3 : provisioned ? -2 : -1), [
+        ...(moved ? ['moveTraffic withdrawn 0'] : []),
+        ...(provisioned ? ['removeServing sha256:new'] : []),
+        'endRelease rolled-back',
+      ]);
+    });
+  }
+
+  async function timing() {
+    const plan = await world().activities.registerRelease({
+      progress: { release: 'r' },
+      input,
+    } as never);
+    return plan.timing;
+  }
+});
