@@ -1,0 +1,42 @@
+import { pino } from 'pino';
+import { connectTemporal } from '../adapters/temporal/connection.ts';
+import { loadTopology } from '../adapters/temporal/topology.ts';
+import { SlipwayError } from '../domain/errors.ts';
+import { startApi } from './server.ts';
+
+/**
+ * The API as a process. Environment: DATABASE_URL; SLIPWAY_API_PORT (8080) and SLIPWAY_API_HOST (127.0.0.1);
+ * SLIPWAY_BOOTSTRAP_ADMIN_KEY; TEMPORAL_ADDRESS and the rest of Temporal's environment configuration.
+ */
+const log = pino({ name: 'slipway-api' });
+
+try {
+  const databaseUrl = process.env.DATABASE_URL;
+  if (!databaseUrl) {
+    throw new SlipwayError('INPUT_INVALID', 'DATABASE_URL is not set', {
+      field: 'DATABASE_URL',
+      remedy: 'Set it to postgres://…',
+    });
+  }
+  const topology = await loadTopology();
+  const temporal = await connectTemporal();
+  const api = await startApi({
+    databaseUrl,
+    temporal,
+    namespace: topology.namespace.name,
+    taskQueue: topology.taskQueue.name,
+    port: Number(process.env.SLIPWAY_API_PORT ?? 8080),
+    host: process.env.SLIPWAY_API_HOST ?? '127.0.0.1',
+    bootstrapAdminKey: process.env.SLIPWAY_BOOTSTRAP_ADMIN_KEY,
+    logger: log,
+  });
+  log.info({ url: api.url }, 'the API listens');
+  const stop = async () => {
+    await api.stop();
+    await temporal.close();
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => void stop());
+} catch (error) {
+  log.fatal(error instanceof SlipwayError ? error.toJSON() : { err: error }, 'the API cannot start');
+  process.exitCode = 1;
+}
