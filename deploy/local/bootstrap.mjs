@@ -75,7 +75,10 @@ function install(root) {
 /** Runs the target and ends as it ends. Signals sent to this process alone reach the target too. */
 function run(root, target, args) {
   const node = join(root, 'node_modules', '.bin', 'node');
-  const child = spawn(node, [resolve(root, target), ...args], { stdio: 'inherit' });
+  // The target learns from the closed channel when this process is killed, and can stop what it started.
+  const child = spawn(node, [resolve(root, target), ...args], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+  });
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     // A terminal's Ctrl-C reaches the whole foreground group, the target included: then it must not get it twice.
     process.on(signal, () => {

@@ -220,15 +220,17 @@ export class Supervisor {
   }
 
   /**
-   * Ctrl-C, SIGTERM and a closed terminal stop everything and end this process with 128 + the signal's number; the second one kills.
-   * `before` runs first, for what lives in this process.
+   * Ctrl-C, SIGTERM, a closed terminal and the death of the bootstrap stop everything and end this process with 128 + the signal's
+   * number; asking again a second later or more kills. `before` runs first, for what lives in this process.
    */
   stopOnSignals(before: () => Promise<void> | void = () => undefined): void {
-    let seen = false;
+    let asked: number | undefined;
     const stop = async (signal: NodeJS.Signals): Promise<void> => {
       const code = 128 + constants.signals[signal];
-      if (seen) process.exit(code);
-      seen = true;
+      // One Ctrl-C may arrive twice, from the terminal and handed on by npm.
+      if (asked !== undefined && performance.now() - asked < 1000) return;
+      if (asked !== undefined) process.exit(code);
+      asked = performance.now();
       try {
         await before();
       } finally {
@@ -237,6 +239,8 @@ export class Supervisor {
       }
     };
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
+    process.on('disconnect', () => stop('SIGTERM'));
+    process.channel?.unref();
   }
 
   /** For ManagedProcess: a group has begun. */
