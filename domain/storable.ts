@@ -25,3 +25,8 @@ export function checkStorable(value: unknown, code: ErrorCode, field = ''): void
     checkStorable(member, code, path);
   }
 }
+
+/** A text from outside in the form that Postgres keeps: what is no character is replaced by U+FFFD. */
+export function storableText(text: string): string {
+  return text.toWellFormed().replaceAll('\0', '\uFFFD');
+}
