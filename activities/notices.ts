@@ -7,7 +7,7 @@ import { createWebhookSink } from '../adapters/notices/webhook.ts';
 import type { Database } from '../store/database.ts';
 import { appendEvent, getRelease, loadSpec } from '../store/releases.ts';
 import type { ReleaseActivities } from './contract.ts';
-import { finalErrors, now } from './watch.ts';
+import { askedAt, finalErrors } from './watch.ts';
 
 /** After so many attempts a receiver that is down has lost the notice, and the release goes on. */
 const MAX_ATTEMPTS = 4;
@@ -39,12 +39,12 @@ export function createNoticesActivities({
           event,
           stage,
           text,
-          at: new Date(now()).toISOString(),
+          at: new Date(askedAt()).toISOString(),
         };
         const first = await appendEvent(db, {
           release,
           name: `notice/${sequence}/${event}`,
-          at: new Date(now()),
+          at: new Date(askedAt()),
           actor: 'slipway',
           kind: 'notice',
           details: { event, text },

@@ -103,23 +103,31 @@ export function createServingActivities({
 
 /**
  * Keeps what routes point to running and the gateways told where: call it when a worker starts and every second or so. Replicas that
- * ended come back, also after a restart of the machine, and only endpoints that answer are published.
+ * ended come back, also after a restart of the machine, and only endpoints that answer are published. One serving that cannot be kept
+ * does not keep the others from it.
  */
 export async function keepServings({ db, adapter, log }: ServingDeps): Promise<void> {
   for (const { digest } of await routedServings(db)) {
-    await withServingLock(db, digest, async (tx) => {
-      const { applications } = await usesOfServing(tx, digest, null);
-      const serving = await findServing(tx, digest);
-      if (applications.length === 0 || serving === null) return;
-      let seen = await adapter.observe(digest);
-      if (seen.state === 'absent' || seen.state === 'failed') {
-        log.warn({ serving: seen.name, state: seen.state }, 'a serving with a route is started again');
-        await adapter.apply(serving);
-        seen = await adapter.observe(digest);
-      }
-      await publishEndpoints(db, digest, seen.endpoints);
+    await keepServing({ db, adapter, log }, digest).catch((err: unknown) => {
+      log.warn({ serving: servingName(digest), err }, 'a serving with a route could not be looked after');
     });
   }
+}
+
+async function keepServing({ db, adapter, log }: ServingDeps, digest: string): Promise<void> {
+  await withServingLock(db, digest, async (tx) => {
+    // Asked again under the lock: whoever removes a serving holds it too.
+    const { applications } = await usesOfServing(tx, digest, null);
+    const serving = await findServing(tx, digest);
+    if (applications.length === 0 || serving === null) return;
+    let seen = await adapter.observe(digest);
+    if (seen.state === 'absent' || seen.state === 'failed') {
+      log.warn({ serving: seen.name, state: seen.state }, 'a serving with a route is started again');
+      await adapter.apply(serving);
+      seen = await adapter.observe(digest);
+    }
+    await publishEndpoints(db, digest, seen.endpoints);
+  });
 }
 
 /** Which gateways may still send requests by an older table; null: none. */

@@ -48,9 +48,14 @@ export function now(): number {
   return activityInfo().currentAttemptScheduledTimestampMs;
 }
 
+/** The server's clock when the workflow asked for this activity: the same for every attempt. */
+export function askedAt(): number {
+  return activityInfo().scheduledTimestampMs;
+}
+
 /** How long ago, in ms of the server's clock, the workflow first asked for this activity: the age of a watch. */
 export function watchedFor(): number {
-  return now() - activityInfo().scheduledTimestampMs;
+  return now() - askedAt();
 }
 
 /** The first attempt of this activity; a worker that died in it does not make the next one first. */

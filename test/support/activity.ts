@@ -1,0 +1,50 @@
+import { asyncLocalStorage, Context, type Info } from '@temporalio/activity';
+import { ApplicationFailure, noopMetricMeter } from '@temporalio/common';
+import { NOT_YET } from '../../activities/watch.ts';
+
+/** When the activities of tests are asked for: a Monday. */
+export const ASKED_AT = Date.UTC(2026, 0, 5);
+
+export interface Attempt {
+  /** From 1 on. */
+  attempt?: number;
+  /** Ms of the server's clock since the activity was asked for. */
+  after?: number;
+}
+
+/** Runs an activity's code as one attempt of an activity, without a server. */
+export function asAttempt<T>(work: () => Promise<T>, { attempt = 1, after = 0 }: Attempt = {}): Promise<T> {
+  const info = {
+    activityId: '1',
+    activityType: 'test',
+    attempt,
+    scheduledTimestampMs: ASKED_AT,
+    currentAttemptScheduledTimestampMs: ASKED_AT + after,
+  } as Info;
+  const silent = () => {};
+  const log = { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent };
+  const never = new Promise<never>(silent);
+  const signal = new AbortController().signal;
+  const context = new Context(info, never, signal, silent, undefined, log, noopMetricMeter, {});
+  return asyncLocalStorage.run(context, work);
+}
+
+/** Retries a watch as the server would, by its own delays, but on a clock that only counts them; tells every "not yet". */
+export async function watched<T>(
+  work: () => Promise<T>,
+  told: (message: string) => void = () => {},
+  pauseMs = 20,
+): Promise<T> {
+  let after = 0;
+  for (let attempt = 1; attempt < 2_000; attempt++) {
+    try {
+      return await asAttempt(work, { attempt, after });
+    } catch (error) {
+      if (!(error instanceof ApplicationFailure) || error.type !== NOT_YET) throw error;
+      told(error.message);
+      after += Number(error.nextRetryDelay);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+    }
+  }
+  throw new Error('the watch never ended');
+}
