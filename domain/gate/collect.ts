@@ -1,4 +1,5 @@
 import type { Arm } from '../words.ts';
+import { ExactSum, ExactSumOfSquares } from './exact.ts';
 import { bucketOf } from './histogram.ts';
 import type { GateData, UserBuckets, UserDays } from './in-memory.ts';
 import { ledgerValue } from './metrics.ts';
@@ -170,55 +171,54 @@ function groupOf(key: number): { arm: Arm; stratum: number } {
 /** Sums of one metric by (arm, stratum, user), exact, and its histogram. */
 class Cells {
   readonly metric: string;
-  private readonly rowOf = new Map<string, number>();
+  private readonly groups = new Map<number, { rows: Map<number, number>; squares: ExactSumOfSquares }>();
   private readonly arm: number[] = [];
   private readonly stratum: number[] = [];
   private readonly user: number[] = [];
   private readonly n: number[] = [];
-  private readonly sum: bigint[] = [];
-  private readonly squares = new Map<number, bigint>();
-  private readonly histogram = new Map<string, { row: number; bucket: number; n: number }>();
+  private readonly sum: ExactSum[] = [];
+  private readonly histogram = new Map<number, { row: number; bucket: number; n: number }>();
 
   constructor(metric: string) {
     this.metric = metric;
   }
 
   add(arm: Arm, stratum: number, user: number, value: number, bucket: number | null): void {
-    const group = groupKey(arm, stratum);
-    const key = `${group} ${user}`;
-    let row = this.rowOf.get(key);
+    const key = groupKey(arm, stratum);
+    const group = this.groups.get(key) ?? { rows: new Map(), squares: new ExactSumOfSquares() };
+    this.groups.set(key, group);
+    let row = group.rows.get(user);
     if (row === undefined) {
       row = this.n.length;
-      this.rowOf.set(key, row);
+      group.rows.set(user, row);
       this.arm.push(arm === 'canary' ? 1 : 0);
       this.stratum.push(stratum);
       this.user.push(user);
       this.n.push(0);
-      this.sum.push(0n);
+      this.sum.push(new ExactSum());
     }
-    const exact = BigInt(value);
     this.n[row] = (this.n[row] ?? 0) + 1;
-    this.sum[row] = (this.sum[row] ?? 0n) + exact;
-    this.squares.set(group, (this.squares.get(group) ?? 0n) + exact * exact);
+    this.sum[row]?.add(value);
+    group.squares.add(value);
     if (bucket === null) return;
-    const bar = this.histogram.get(`${row} ${bucket}`) ?? { row, bucket, n: 0 };
+    const bar = this.histogram.get(row * BUCKETS + bucket) ?? { row, bucket, n: 0 };
     bar.n += 1;
-    this.histogram.set(`${row} ${bucket}`, bar);
+    this.histogram.set(row * BUCKETS + bucket, bar);
   }
 
   days(): UserDays {
+    const sums = this.sum.map((sum) => sum.total());
     const n = this.n.reduce((sum, count) => sum + count, 0);
-    const total = this.sum.reduce((sum, value) => sum + value, 0n);
-    const shift = total / BigInt(Math.max(1, n));
+    const shift = sums.reduce((sum, value) => sum + value, 0n) / BigInt(Math.max(1, n));
     return {
       metric: this.metric,
       arm: Uint8Array.from(this.arm),
       stratum: Float64Array.from(this.stratum),
       user: Int32Array.from(this.user),
       n: Float64Array.from(this.n),
-      sum: Float64Array.from(this.sum, (sum, row) => Number(sum - shift * BigInt(this.n[row] ?? 0))),
+      sum: Float64Array.from(sums, (sum, row) => Number(sum - shift * BigInt(this.n[row] ?? 0))),
       shift: Number(shift),
-      squares: [...this.squares].map(([group, squares]) => ({ ...groupOf(group), squares })),
+      squares: [...this.groups].map(([key, { squares }]) => ({ ...groupOf(key), squares: squares.total() })),
     };
   }
 
@@ -234,3 +234,6 @@ class Cells {
     };
   }
 }
+
+/** More than there are buckets, so that row and bucket make one key. */
+const BUCKETS = 4096;

@@ -1,4 +1,5 @@
 import type { Arm } from '../words.ts';
+import { ExactSum, ExactSumOfSquares } from './exact.ts';
 import { influenceRequests } from './influence.ts';
 import { FIXED_POINT } from './metrics.ts';
 import type {
@@ -211,7 +212,11 @@ class Tally {
     let users = 0;
     let positive = 0;
     const n2 = new ExactSum();
-    const [own2, asStable2, asCanary2] = [new SumOfSquares(), new SumOfSquares(), new SumOfSquares()];
+    const [own2, asStable2, asCanary2] = [
+      new ExactSumOfSquares(),
+      new ExactSumOfSquares(),
+      new ExactSumOfSquares(),
+    ];
     for (let slot: number = arm; slot < this.n.length; slot += 2) {
       const n = this.n[slot] ?? 0;
       if (n === 0) continue;
@@ -230,43 +235,5 @@ class Tally {
       asStable2: asStable2.total(),
       asCanary2: asCanary2.total(),
     };
-  }
-}
-
-const LIMB = 2 ** 26;
-
-/** Exact sum of integers below 2^53 in magnitude: two limbs, each exact for 2^26 terms. */
-class ExactSum {
-  private high = 0;
-  private low = 0;
-
-  add(value: number): void {
-    const high = Math.floor(value / LIMB);
-    this.high += high;
-    this.low += value - high * LIMB;
-  }
-
-  total(): bigint {
-    return BigInt(this.high) * BigInt(LIMB) + BigInt(this.low);
-  }
-}
-
-/** Exact sum of squares of integers below 2^52 in magnitude, from the squares and the product of their limbs. */
-class SumOfSquares {
-  private readonly high = new ExactSum();
-  private readonly cross = new ExactSum();
-  private readonly low = new ExactSum();
-
-  add(value: number): void {
-    const high = Math.floor(value / LIMB);
-    const low = value - high * LIMB;
-    this.high.add(high * high);
-    this.cross.add(high * low);
-    this.low.add(low * low);
-  }
-
-  total(): bigint {
-    const limb = BigInt(LIMB);
-    return this.high.total() * limb * limb + 2n * this.cross.total() * limb + this.low.total();
   }
 }

@@ -31,6 +31,8 @@ const ASSUMED_SIGMA: Record<string, number> = {
   'cost/log-mean': 0.4,
 };
 const ASSUMED_OTHERWISE = 0.5;
+/** And users as uneven in their activity as a geometric distribution makes them. */
+const ASSUMED_EVENNESS = 0.5;
 
 /**
  * The plan: fixed and stored before the canary begins. Splits the α, picks the horizon at which a canary equal to the stable arm is expected
@@ -72,7 +74,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   const guards = policy.metrics.map((metric): GuardPlan => {
     const { sigma, assumed } = sigmaOf(metric, baseline);
     const tolerance = toleranceOf(metric);
-    const needed = neededBy(policy, metric, sigma, alphaAtExpected);
+    const needed = neededBy(policy, baseline, metric, sigma, alphaAtExpected);
     const sePlan = standardError(sigma, usersAtExpected ?? needed.users, policy.weight);
     const tau2 = tau2For(sePlan, alphaEach, 1);
     const seen =
@@ -142,10 +144,17 @@ function sigmaOf(metric: GateMetric, baseline: GateBaseline | null): { sigma: nu
 }
 
 /** Users of both arms for one guard at one α, so that all guards together reach the policy's power (Bonferroni over the type II errors). */
-function neededBy(policy: GatePolicy, metric: GateMetric, sigma: number, alpha: number) {
+function neededBy(
+  policy: GatePolicy,
+  baseline: GateBaseline | null,
+  metric: GateMetric,
+  sigma: number,
+  alpha: number,
+) {
   const beta = (1 - policy.power) / policy.metrics.length;
   const isRate = metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
-  const canaryUsersIfNoEvent = isRate ? usersIfNoEvent(metric.margin, alpha) : 0;
+  const evenness = baseline?.evenness ?? ASSUMED_EVENNESS;
+  const canaryUsersIfNoEvent = isRate ? Math.ceil(usersIfNoEvent(metric.margin, alpha) / evenness) : 0;
   const users = Math.max(
     usersNeeded({ sigma, alpha, power: 1 - beta, q: policy.weight, tolerance: toleranceOf(metric) }),
     canaryUsersIfNoEvent / policy.weight,
@@ -160,7 +169,7 @@ function jointPower(policy: GatePolicy, baseline: GateBaseline | null, users: nu
   let misses = 0;
   for (const metric of policy.metrics) {
     const { sigma } = sigmaOf(metric, baseline);
-    const { canaryUsersIfNoEvent } = neededBy(policy, metric, sigma, alpha);
+    const { canaryUsersIfNoEvent } = neededBy(policy, baseline, metric, sigma, alpha);
     if (users * policy.weight < canaryUsersIfNoEvent) return 0;
     const se = standardError(sigma, users, policy.weight);
     misses += 1 - powerIfEqual({ se, alpha, tolerance: toleranceOf(metric) });

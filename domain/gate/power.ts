@@ -31,7 +31,7 @@ export function powerIfEqual(design: { se: number; alpha: number; tolerance: num
   return normalUpperTail(normalCritical(design.alpha) - design.tolerance / design.se);
 }
 
-/** Users without a single event that bound a rate below the margin at α: ln α / ln(1 − margin). */
+/** Equally active users without a single event that bound a rate below the margin at α: ln α / ln(1 − margin). */
 export function usersIfNoEvent(margin: number, alpha: number): number {
   return Math.ceil(Math.log(alpha) / Math.log(1 - margin));
 }

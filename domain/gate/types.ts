@@ -234,10 +234,10 @@ export interface GateBaseline {
   users: number[];
   /** Samples per user. */
   samplesPerUser: number;
+  /** How even users are in their activity: Kish's (Σn)²/(K Σn²), 1 if all make as many requests. 0 < evenness ≤ 1 */
+  evenness: number;
   /** By guard id: spread of a user's influence, σ_L = √(Var(S − μN)) / N̄, in the guard's scale (ln for log-mean and p95). */
   sigma: Record<string, number>;
-  /** By guard id: share of users with at least one event, for rates. */
-  eventUsers: Record<string, number>;
 }
 
 export interface GuardPlan {
@@ -258,7 +258,7 @@ export interface GuardPlan {
   tau2: number;
   /** Users of both arms together that this guard needs to be found non-inferior with its share of the power. */
   usersNeeded: number;
-  /** Of those, users on the canary that a rate without any event needs (exact); 0 if not a rate. */
+  /** Users on the canary that a rate without any event needs (exact, for users as uneven as the baseline's); 0 if not a rate. */
   canaryUsersIfNoEvent: number;
   /** The smallest harm that the sequence stops by the expected horizon with the policy's power; estimate's scale and as the policy writes it. */
   smallestHarm: number;
