@@ -46,11 +46,17 @@ export interface SampleRecord {
   scoring: { input: string; output: string } | null;
 }
 
+/** What of a record the gate's values are made from. */
+export type JudgedColumns = Pick<
+  SampleRecord,
+  'failed' | 'interrupted' | 'violations' | 'latency' | 'ttft' | 'tpot' | 'cost'
+>;
+
 /**
  * The values that the gate judges. A request that failed or ended early has no latency, because a quick failure is not a quick answer; its
  * error says what it was.
  */
-export function metricsOf(record: SampleRecord): [metric: string, value: number][] {
+export function metricsOf(record: JudgedColumns): [metric: string, value: number][] {
   const values: [string, number][] = [
     ['error', record.failed ? 1 : 0],
     ['violation', record.violations > 0 ? 1 : 0],

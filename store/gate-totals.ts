@@ -1,0 +1,178 @@
+import { phaseOf, sliceOf } from '../domain/gate/strata.ts';
+import type {
+  BucketTotals,
+  GateMetric,
+  GateTotals,
+  MetricTotals,
+  TrafficTotals,
+  UnusableSamples,
+} from '../domain/gate/types.ts';
+import type { Arm } from '../domain/words.ts';
+import type { Queryable } from './database.ts';
+
+/** What of a release's ledger is looked at. Times are ms since 1970. */
+export interface GateWindow {
+  release: string;
+  /** The canary began. */
+  from: number;
+  /** Strata that begin at or after this are left out: the time of a look, or of the horizon. */
+  to: number;
+  /** Length of a stratum, ms. */
+  stratum: number;
+  /** Weight of each phase of the release: the canary, then the steps of its promotion. */
+  phases: readonly { weight: number }[];
+  /** Set for looks: samples dated this long (ms) after `to` are reported as outside the window, because a clock is ahead. */
+  tolerance?: number;
+}
+
+/** Only strata with users on both arms compare anything; with weight 1 there is nobody on stable, and no share to test. */
+function comparable({ phases }: GateWindow, stratum: number): boolean {
+  const weight = phases[phaseOf(stratum)]?.weight;
+  return weight === undefined || (weight > 0 && weight < 1);
+}
+
+type Place = 'inside' | 'outside' | 'left-out';
+
+function placeOf(window: GateWindow, stratum: number): Place {
+  if (stratum < 0) return 'outside';
+  const begins = window.from + sliceOf(stratum) * window.stratum;
+  if (begins >= window.to) {
+    return window.tolerance !== undefined && begins > window.to + window.tolerance ? 'outside' : 'left-out';
+  }
+  return comparable(window, stratum) ? 'inside' : 'left-out';
+}
+
+export function isInside(window: GateWindow, stratum: number): boolean {
+  return placeOf(window, stratum) === 'inside';
+}
+
+export const experimentOfRelease = `(select id from experiments where release = $1 and release <> '' limit 1)`;
+
+/** Per (arm, stratum) of one experiment, whatever its source. */
+export interface ExperimentRows {
+  users: { arm: Arm; stratum: number; users: number; requests: number }[];
+  /** Users by the arm and stratum of their first request, and of their first failed one. */
+  firsts: { kind: 'request' | 'error'; arm: Arm; stratum: number; users: number }[];
+  metrics: MetricTotals[];
+  buckets: BucketTotals[];
+  unusable: UnusableSamples[];
+}
+
+/** Pass 1 from the ledger's statistics. */
+export async function readTotals(
+  db: Queryable,
+  window: GateWindow,
+  metrics: readonly GateMetric[],
+): Promise<GateTotals> {
+  return totalsOf(window, await readRows(db, window.release, metrics));
+}
+
+/** Pass 1 from rows: what is in the window, and what is not said aloud. */
+export function totalsOf(window: GateWindow, rows: ExperimentRows): GateTotals {
+  const { from, to, stratum, phases } = window;
+  const inside = (row: { stratum: number }) => isInside(window, row.stratum);
+  const traffic = new Map<string, TrafficTotals>();
+  const outside = { stable: 0, canary: 0 };
+  for (const { arm, stratum: id, users, requests } of rows.users) {
+    if (placeOf(window, id) === 'outside') outside[arm] += requests;
+    if (!isInside(window, id)) continue;
+    traffic.set(`${arm} ${id}`, { arm, stratum: id, users, newUsers: 0, requests, firstErrors: 0 });
+  }
+  for (const { kind, arm, stratum: id, users } of rows.firsts) {
+    const row = traffic.get(`${arm} ${id}`);
+    if (row) row[kind === 'request' ? 'newUsers' : 'firstErrors'] += users;
+  }
+  return {
+    from,
+    to,
+    stratum,
+    phases: phases.map(({ weight }) => ({ weight })),
+    traffic: [...traffic.values()],
+    metrics: rows.metrics.filter(inside),
+    buckets: rows.buckets.filter(inside),
+    unusable: [
+      ...rows.unusable,
+      ...(['stable', 'canary'] as const).flatMap((arm) =>
+        outside[arm] > 0 ? [{ metric: '*', arm, reason: 'outside-window' as const, n: outside[arm] }] : [],
+      ),
+    ],
+  };
+}
+
+const ownColumns = ['latency', 'ttft', 'tpot', 'cost'] as const;
+
+async function readRows(
+  db: Queryable,
+  release: string,
+  metrics: readonly GateMetric[],
+): Promise<ExperimentRows> {
+  const users = await db.query<
+    { arm: Arm; stratum: number; users: number; requests: number } & Record<
+      (typeof ownColumns)[number],
+      number
+    >
+  >(
+    `select arm, stratum, count(*) as users, sum(requests)::bigint as requests,
+            ${ownColumns.map((metric) => `count(*) filter (where ${metric}_n > 0) as ${metric}`).join(', ')}
+       from user_strata where experiment = ${experimentOfRelease} group by arm, stratum`,
+    [release],
+  );
+  const scored = await db.query<{ metric: string; arm: Arm; stratum: number; users: number }>(
+    `select 'quality:' || evaluator as metric, arm, stratum, count(*) as users
+       from user_scores where experiment = ${experimentOfRelease} group by evaluator, arm, stratum`,
+    [release],
+  );
+  // Nobody leaves the canary (invariant 3), so whoever was ever on stable was there first.
+  const firsts = await db.query<ExperimentRows['firsts'][number]>(
+    `select 'request' as kind, case when stable_requests > 0 then 'stable'::arm else 'canary' end as arm, first_stratum as stratum,
+            count(*) as users
+       from experiment_users where experiment = ${experimentOfRelease} group by 2, 3
+     union all
+     select 'error', first_error_arm, first_error_stratum, count(*)
+       from experiment_users where experiment = ${experimentOfRelease} and first_error_arm is not null group by 2, 3`,
+    [release],
+  );
+  const totals = await db.query<
+    Omit<MetricTotals, 'sum' | 'squares' | 'users'> & { sum: string; squares: string }
+  >(
+    `select metric, arm, stratum, n, sum, squares from stratum_totals where experiment = ${experimentOfRelease}`,
+    [release],
+  );
+  const buckets = await db.query<BucketTotals>(
+    `select metric, arm, stratum, bucket, n from stratum_buckets
+      where experiment = ${experimentOfRelease} and metric = any($2::text[])`,
+    [release, percentileMetrics(metrics)],
+  );
+  const unusable = await db.query<UnusableSamples>(
+    `select metric, arm, reason, n from unusable_samples where experiment = ${experimentOfRelease}`,
+    [release],
+  );
+
+  const usersOf = new Map<string, number>();
+  const key = (metric: string, row: { arm: Arm; stratum: number }) => `${metric} ${row.arm} ${row.stratum}`;
+  for (const row of users.rows) {
+    usersOf.set(key('error', row), row.users).set(key('violation', row), row.users);
+    for (const metric of ownColumns) usersOf.set(key(metric, row), row[metric]);
+  }
+  for (const row of scored.rows) usersOf.set(key(row.metric, row), row.users);
+  return {
+    users: users.rows.map(({ arm, stratum, users, requests }) => ({ arm, stratum, users, requests })),
+    firsts: firsts.rows,
+    metrics: totals.rows.map((row) => ({
+      metric: row.metric,
+      arm: row.arm,
+      stratum: row.stratum,
+      users: usersOf.get(key(row.metric, row)) ?? 0,
+      n: row.n,
+      sum: BigInt(row.sum),
+      squares: BigInt(row.squares),
+    })),
+    buckets: buckets.rows,
+    unusable: unusable.rows,
+  };
+}
+
+/** Metrics that are judged by a percentile, each once. */
+export function percentileMetrics(metrics: readonly GateMetric[]): string[] {
+  return [...new Set(metrics.filter(({ scale }) => scale === 'p95').map(({ metric }) => metric))];
+}
