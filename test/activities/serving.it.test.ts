@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import { ApplicationFailure } from '@temporalio/common';
+import { createServingActivities, keepServings } from '../../activities/serving.ts';
+import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import { dropLease, renewLease } from '../../store/routes.ts';
+import { getServing, routeGeneration } from '../../store/servings.ts';
+import { asAttempt, watched } from '../support/activity.ts';
+import { silentLog } from '../support/log.ts';
+import { releasesOn, stepOf } from '../support/releases.ts';
+import { exampleRuntime, servingSandbox, standIn, until } from '../support/servings.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+let postgres: TestPostgres;
+let db: Database;
+let releases: ReturnType<typeof releasesOn>;
+
+before(async () => {
+  postgres = await startPostgres();
+  db = openDatabase(postgres.url);
+  releases = releasesOn(db);
+});
+after(async () => {
+  await db.end();
+  await postgres.stop();
+});
+
+/** Servings of its own for each test, and an application's name that nobody else has. */
+function world(t: TestContext) {
+  const box = servingSandbox();
+  t.after(box.cleanUp);
+  const adapter = createLocalServing({ stateDir: box.stateDir, command: standIn, graceMs: 2_000 });
+  const deps = { db, adapter, log: silentLog };
+  const { provideServing, removeServing } = createServingActivities(deps);
+  const application = `app-${process.hrtime.bigint()}`;
+  /** Makes a runtime that no other test shares. */
+  const runtime = (replicas = 1, flags: Parameters<typeof exampleRuntime>[1] = {}) =>
+    exampleRuntime(replicas, { ...flags, 'served-for': application });
+  return {
+    ...box,
+    adapter,
+    application,
+    runtime,
+    keep: () => keepServings(deps),
+    provide: (release: string, serving: string, told?: (message: string) => void) =>
+      watched(() => provideServing({ ...stepOf(release), serving }), told),
+    remove: (release: string, serving: string, told?: (message: string) => void) =>
+      watched(() => removeServing({ ...stepOf(release), serving }), told),
+    provideOnce: (release: string, serving: string, at: Parameters<typeof asAttempt>[1]) =>
+      asAttempt(() => provideServing({ ...stepOf(release), serving }), at),
+    removeOnce: (release: string, serving: string, at: Parameters<typeof asAttempt>[1] = {}) =>
+      asAttempt(() => removeServing({ ...stepOf(release), serving }), at),
+    endpoints: async (serving: string) => (await getServing(db, serving)).endpoints,
+  };
+}
+
+const failureWith =
+  (type: string, text: RegExp, nonRetryable: boolean) =>
+  (error: unknown): boolean => {
+    assert.ok(error instanceof ApplicationFailure, String(error));
+    assert.deepEqual([error.type, error.nonRetryable], [type, nonRetryable]);
+    assert.match(error.message, text);
+    return true;
+  };
+
+test('a serving is provided: what is awaited is told, and the gateways learn where it answers, once', async (t) => {
+  const { provide, application, runtime, adapter, endpoints, living } = world(t);
+  const plan = await releases.register({ application, runtime: runtime(2) });
+  const before = await routeGeneration(db);
+  const told: string[] = [];
+  await provide(plan.release, plan.candidateServing, (message) => told.push(message));
+  assert.match(told[0] ?? '', /^[01] of 2 replicas ready, [12] loading the model$/);
+  const seen = await adapter.observe(plan.candidateServing);
+  assert.equal(seen.state, 'ready');
+  assert.deepEqual(await endpoints(plan.candidateServing), [...seen.endpoints].sort());
+  assert.equal(await routeGeneration(db), before + 1);
+  await provide(plan.release, plan.candidateServing);
+  assert.equal(await routeGeneration(db), before + 1);
+  assert.equal(living().length, 2);
+});
+
+test('a serving that cannot start ends the watch at once, with the log and a remedy, and is not started over and over', async (t) => {
+  const { provide, application, runtime, startedEver } = world(t);
+  const failing = runtime(1, { 'fail-with': 'vllm serve: error: unrecognized arguments: --bogus' });
+  const plan = await releases.register({ application, runtime: failing });
+  await assert.rejects(provide(plan.release, plan.candidateServing), (error) => {
+    failureWith('SERVING_FAILED', /unrecognized arguments: --bogus/, true)(error);
+    const [details] = (error as ApplicationFailure).details ?? [];
+    assert.match(JSON.stringify(details), /Correct runtime\.flags/);
+    return true;
+  });
+  assert.equal(startedEver(), 3);
+});
+
+test("a serving is awaited as long as the policy says, by the server's clock", async (t) => {
+  const { provideOnce, application, runtime } = world(t);
+  const policy = { serving: { dedicated: false, readyWithin: 60_000 } };
+  const plan = await releases.register({ application, policy, runtime: runtime(1, { unhealthy: true }) });
+  const after = (ms: number) => provideOnce(plan.release, plan.candidateServing, { attempt: 2, after: ms });
+  await assert.rejects(after(0), failureWith('NOT_YET', /0 of 1 replicas ready/, false));
+  await assert.rejects(after(59_900), (error) => {
+    assert.equal((error as ApplicationFailure).nextRetryDelay, 100);
+    return failureWith('NOT_YET', /0 of 1 replicas ready/, false)(error);
+  });
+  await assert.rejects(after(60_000), failureWith('SERVING_FAILED', /not ready within 60 s: 0 of 1/, true));
+});
+
+test('a worker that died after its first attempt leaves the rest to the next, also when nothing was started', async (t) => {
+  const { provideOnce, application, runtime, living } = world(t);
+  const plan = await releases.register({ application, runtime: runtime(2) });
+  const again = () =>
+    provideOnce(plan.release, plan.candidateServing, { attempt: 2 }).then(
+      () => true,
+      () => false,
+    );
+  await until('provided', again, Boolean);
+  assert.equal(living().length, 2);
+});
+
+test('a serving stays while a route or another active release needs it; its last user removes it', async (t) => {
+  const { provide, removeOnce, remove, application, runtime, living, endpoints } = world(t);
+  const shared = runtime(1);
+  const stable = await releases.established({ application, runtime: shared });
+  await provide(stable.release, stable.candidateServing);
+
+  // A prompt-only release shares it; rolled back, it leaves it.
+  const second = await releases.register({ application, runtime: shared });
+  assert.equal(second.candidateServing, stable.candidateServing);
+  await releases.move(second.release, 'canary', 0.1);
+  await releases.move(second.release, 'withdrawn', 0);
+  await removeOnce(second.release, second.candidateServing);
+  assert.equal(living().length, 1);
+  assert.equal((await endpoints(second.candidateServing)).length, 1);
+  await releases.end(second.release, 'rolled-back');
+
+  // The application moves on to a serving of its own, but another application's active release has chosen the old one.
+  const third = await releases.register({ application, runtime: runtime(1, { 'max-num-seqs': 7 }) });
+  await provide(third.release, third.candidateServing);
+  await releases.move(third.release, 'promoted', 0);
+  const other = await releases.register({ application: `${application}-b`, runtime: shared });
+  await removeOnce(third.release, stable.candidateServing);
+  assert.equal(living().length, 2);
+
+  await releases.end(other.release, 'rolled-back');
+  await remove(third.release, stable.candidateServing);
+  assert.equal(living().length, 1);
+  assert.deepEqual(await endpoints(stable.candidateServing), []);
+  await remove(third.release, stable.candidateServing);
+});
+
+test('a serving goes only when every live gateway has acknowledged that it is gone (invariant 2)', async (t) => {
+  const { provide, removeOnce, remove, application, runtime, living, endpoints } = world(t);
+  const plan = await releases.register({ application, runtime: runtime() });
+  await provide(plan.release, plan.candidateServing);
+  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  t.after(() => dropLease(db, 'gateway-1'));
+  await assert.rejects(
+    removeOnce(plan.release, plan.candidateServing),
+    failureWith('NOT_YET', /waiting for gateways to let go of it: gateway-1/, false),
+  );
+  assert.equal(living().length, 1);
+  assert.deepEqual(await endpoints(plan.candidateServing), []);
+  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await remove(plan.release, plan.candidateServing);
+  assert.equal(living().length, 0);
+});
+
+test('requests in flight come to their end first, within bounds', async (t) => {
+  const { provide, removeOnce, application, runtime, living } = world(t);
+  const plan = await releases.register({ application, runtime: runtime(2, { 'in-flight': 3 }) });
+  await provide(plan.release, plan.candidateServing);
+  const inFlight = failureWith('NOT_YET', /waiting for 6 requests in flight/, false);
+  await assert.rejects(removeOnce(plan.release, plan.candidateServing, { after: 0 }), inFlight);
+  await assert.rejects(removeOnce(plan.release, plan.candidateServing, { after: 119_000 }), inFlight);
+  assert.equal(living().length, 2);
+  await removeOnce(plan.release, plan.candidateServing, { after: 121_000 });
+  assert.equal(living().length, 0);
+});
+
+test('what routes point to is kept alive and published, what they do not point to is left alone', async (t) => {
+  const { provide, keep, application, runtime, living, endpoints, stateDir, adapter } = world(t);
+  const routed = await releases.established({ application, runtime: runtime(2) });
+  const broken = await releases.established({
+    application: `${application}-broken`,
+    runtime: runtime(1, { 'fail-with': 'no' }),
+  });
+  const waiting = await releases.register({ application: `${application}-b`, runtime: runtime(1) });
+  await provide(routed.release, routed.candidateServing);
+  await provide(waiting.release, waiting.candidateServing);
+  assert.equal((await adapter.observe(broken.candidateServing)).state, 'absent');
+
+  const published = async (): Promise<string[]> => {
+    await keep();
+    return endpoints(routed.candidateServing);
+  };
+  const first = await published();
+  const [victim = 0] = living();
+  process.kill(victim, 'SIGKILL');
+  await until('withdrawn', published, ({ length }) => length < 2);
+  const second = await until('back', published, ({ length }) => length === 2);
+  assert.notDeepEqual(second, first);
+
+  // As after a restart of the machine: nothing runs, and only what has a route comes back.
+  await stopAll(stateDir);
+  await until('all gone', published, ({ length }) => length === 0);
+  await until('all back', published, ({ length }) => length === 2);
+  assert.equal((await adapter.observe(waiting.candidateServing)).state, 'absent');
+});
+
+test('whoever keeps servings does not bring back the one that is being removed', async (t) => {
+  const { provide, keep, remove, application, runtime, living } = world(t);
+  const stable = await releases.established({ application, runtime: runtime() });
+  await provide(stable.release, stable.candidateServing);
+  const next = await releases.register({ application, runtime: runtime(1, { 'max-num-seqs': 9 }) });
+  await provide(next.release, next.candidateServing);
+  const removal = releases
+    .move(next.release, 'promoted', 0)
+    .then(() => remove(next.release, stable.candidateServing));
+  let removed = false;
+  void removal.finally(() => {
+    removed = true;
+  });
+  while (!removed) await keep();
+  await removal;
+  await keep();
+  assert.equal(living().length, 1);
+});
