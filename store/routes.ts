@@ -115,6 +115,12 @@ export async function publishEndpoints(db: Database, serving: string, endpoints:
   });
 }
 
+/** Generation of the table, without reading it. */
+export async function readGeneration(db: Queryable): Promise<number> {
+  const { rows } = await db.query<{ generation: number }>('select generation from route_state');
+  return rows[0]?.generation ?? 0;
+}
+
 interface TableRow extends RouteRow {
   tableGeneration: number;
   targets: { arm: 'stable' | 'canary'; revision: Revision; prompt: PromptContent; endpoints: string[] }[];
