@@ -6,8 +6,16 @@ import type { ApiContext } from '../context.ts';
 export const systemRoutes =
   ({ database }: ApiContext): FastifyPluginAsyncZod =>
   async (app) => {
-    app.get('/openapi.json', { schema: { hide: true }, config: { access: 'public' } }, async () =>
-      app.swagger(),
+    app.get(
+      '/openapi.json',
+      {
+        config: { access: 'public' },
+        schema: {
+          summary: 'This document, OpenAPI 3.1',
+          response: { 200: z.record(z.string(), z.unknown()) },
+        },
+      },
+      async () => ({ ...app.swagger() }),
     );
 
     app.get(

@@ -1,0 +1,94 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { table } from '../output.ts';
+import { run } from './context.ts';
+
+interface KeySummary {
+  id: string;
+  kind: string;
+  name: string;
+  role: string | null;
+  createdAt: string;
+  revokedAt: string | null;
+}
+
+/** `slipway up`, `slipway temporal …`, `slipway key …` */
+export function addSystemCommands(program: Command): void {
+  program
+    .command('up')
+    .description('bring up the local stack and run the example; everything after it goes to the stack')
+    .allowUnknownOption()
+    .allowExcessArguments()
+    .helpOption(false)
+    .action(async (_options, command: Command) => {
+      const start = fileURLToPath(new URL('../../deploy/local/start.ts', import.meta.url));
+      const stack = spawn(process.execPath, [start, ...command.args], { stdio: 'inherit' });
+      // Ctrl-C reaches the whole group: the stack ends itself, and this waits for it.
+      process.on('SIGINT', () => {});
+      process.on('SIGTERM', () => stack.kill('SIGTERM'));
+      const [code] = (await once(stack, 'exit')) as [number | null];
+      process.exitCode = code ?? 1;
+    });
+
+  program
+    .command('temporal')
+    .description('the Temporal cluster of the environment (TEMPORAL_ADDRESS, temporal.toml)')
+    .command('apply')
+    .description('make the cluster match temporal.yaml, and say what cannot be set')
+    .option('-f, --file <file>', 'another topology than the own temporal.yaml')
+    .action(
+      run(async ({ output }, { file }: { file?: string }) => {
+        const { applyTemporal } = await import('../../deploy/temporal/apply.ts');
+        const report = await applyTemporal(file);
+        output.result(report, () => {
+          for (const change of report.changed) output.line(`changed  ${change}`);
+          for (const { field, why, remedy } of report.notSet)
+            output.line(`not set  ${field}: ${why}. ${remedy}`);
+          if (report.changed.length === 0) output.line('nothing to change');
+        });
+      }),
+    );
+
+  const key = program.command('key').description('keys of the API and of the gateway; for admins');
+  key
+    .command('create')
+    .description('make a key: for a person with a role, or for a tenant of the gateway')
+    .option('--name <name>', 'who holds it')
+    .option('--role <role>', 'engineer, approver, auditor or admin')
+    .option('--tenant <tenant>', 'instead of name and role')
+    .action(
+      run(async ({ api, output }, options: { name?: string; role?: string; tenant?: string }) => {
+        const { tenant } = options;
+        const made = await api.call<{ id: string; key: string }>(
+          'POST',
+          '/v1/keys',
+          tenant === undefined ? { kind: 'control', ...options } : { kind: 'tenant', tenant },
+        );
+        output.result(made, () => output.line(`${made.key}   (id ${made.id}; it is shown this once)`));
+      }),
+    );
+  key
+    .command('list')
+    .description('all keys, without what lets one in')
+    .action(
+      run(async ({ api, output }) => {
+        const { keys } = await api.call<{ keys: KeySummary[] }>('GET', '/v1/keys');
+        output.result(keys, () => {
+          const rows = keys.map((k) => [k.id, k.kind, k.name, k.role ?? '', k.createdAt, k.revokedAt ?? '']);
+          for (const line of table(['ID', 'KIND', 'NAME', 'ROLE', 'MADE', 'REVOKED'], rows))
+            output.line(line);
+        });
+      }),
+    );
+  key
+    .command('revoke <id>')
+    .description('revoke a key, at once')
+    .action(
+      run(async ({ api, output }, id: string) => {
+        await api.call('DELETE', `/v1/keys/${encodeURIComponent(id)}`);
+        output.result({ id, revoked: true }, () => output.line(`key ${id} is revoked`));
+      }),
+    );
+}
