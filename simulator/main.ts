@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { loadKnowledge } from './answers/knowledge.ts';
+import { realClock } from './engine/clock.ts';
 import { Engine } from './engine/engine.ts';
 import { EngineMetrics } from './engine/engine-metrics.ts';
 import { planMemory } from './engine/memory.ts';
@@ -67,6 +68,7 @@ async function serve(flags: Flags): Promise<void> {
       speed,
     },
     metrics,
+    realClock,
   );
   const knowledge = process.env.SIMULATOR_KNOWLEDGE;
   const server = new ModelServer({

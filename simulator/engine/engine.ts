@@ -1,3 +1,4 @@
+import type { Clock } from './clock.ts';
 import type { EngineMetrics } from './engine-metrics.ts';
 import type { MemoryPlan } from './memory.ts';
 import { PrefixCache } from './prefix-cache.ts';
@@ -59,31 +60,32 @@ export interface Admitted {
 export class Engine {
   readonly #settings: EngineSettings;
   readonly #metrics: EngineMetrics;
+  readonly #clock: Clock;
   readonly #prefixes: PrefixCache;
   #waiting: Running[] = [];
   #running: Running[] = [];
   #freeBlocks: number;
-  #timer: NodeJS.Timeout | null = null;
+  /** Cancels the wake-up that is set; null: none is. */
+  #asleep: (() => void) | null = null;
   #inStep: { batch: Map<Running, number>; ends: number } | null = null;
 
-  constructor(settings: EngineSettings, metrics: EngineMetrics) {
+  constructor(settings: EngineSettings, metrics: EngineMetrics, clock: Clock) {
     this.#settings = settings;
     this.#metrics = metrics;
+    this.#clock = clock;
     this.#freeBlocks = settings.plan.blocks;
     this.#prefixes = new PrefixCache(settings.plan.blocks * settings.blockSize);
   }
 
   add(generation: Generation): Admitted {
-    const now = performance.now();
+    const now = this.#clock.now();
     let cached = 0;
     if (this.#settings.prefixCaching) {
       const { blockSize } = this.#settings;
       const hit = this.#prefixes.hit(generation.prompt) * generation.promptTokens;
-      cached = Math.min(
-        Math.floor(hit / blockSize) * blockSize,
-        Math.floor((generation.promptTokens - 1) / blockSize) * blockSize,
-      );
-      this.#metrics.prefixCache(generation.promptTokens, Math.max(0, cached));
+      // The last token is always computed: its result is the first output token.
+      cached = Math.floor(Math.min(hit, generation.promptTokens - 1) / blockSize) * blockSize;
+      this.#metrics.prefixCache(generation.promptTokens, cached);
     }
     const request: Running = {
       generation,
@@ -91,15 +93,15 @@ export class Engine {
       scheduled: null,
       firstToken: null,
       lastToken: now,
-      computed: Math.max(0, cached),
+      computed: cached,
       made: 0,
-      cached: Math.max(0, cached),
+      cached: cached,
       blocks: 0,
       done: false,
     };
     this.#waiting.push(request);
     this.#report();
-    if (this.#inStep === null && this.#timer === null) {
+    if (this.#inStep === null && this.#asleep === null) {
       this.#sleepUntil(now + ARRIVAL_MS / this.#settings.speed);
     }
     return { abort: () => this.#abort(request) };
@@ -107,24 +109,22 @@ export class Engine {
 
   /** Aborts everything; for the end of the process. */
   stop(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#asleep?.();
+    this.#asleep = null;
     for (const request of [...this.#running, ...this.#waiting]) this.#abort(request);
   }
 
   #sleepUntil(due: number): void {
-    this.#timer = setTimeout(
-      () => {
-        this.#timer = null;
-        this.#run();
-      },
-      Math.max(0, due - performance.now()),
-    );
+    this.#asleep?.();
+    this.#asleep = this.#clock.after(Math.max(0, due - this.#clock.now()), () => {
+      this.#asleep = null;
+      this.#run();
+    });
   }
 
   /** Ends the steps that are due and starts the next; a process that was kept waiting catches up by at most a few steps. */
   #run(): void {
-    const now = performance.now();
+    const now = this.#clock.now();
     for (let steps = 0; ; steps++) {
       if (this.#inStep !== null) {
         if (this.#inStep.ends > now) break;
@@ -150,6 +150,7 @@ export class Engine {
       while (!this.#hold(request, tokens)) {
         const last = this.#running.at(-1);
         if (last === undefined) break;
+        budget += batch.get(last) ?? 0;
         this.#preempt(last, batch);
         preempted = true;
         if (last === request) break;
