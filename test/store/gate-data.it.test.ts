@@ -1,0 +1,191 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import { figuresAsJson } from '../../domain/gate/evidence.ts';
+import { stratumId } from '../../domain/gate/strata.ts';
+import { defaultGatePolicy, type GateFigures } from '../../domain/gate/types.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import { readFigures } from '../../store/gate-data.ts';
+import { figuresFromSamples } from '../../store/gate-samples.ts';
+import type { GateWindow } from '../../store/gate-totals.ts';
+import { attachScores, recordBatch, type SampleRecord, watermark } from '../../store/ledger.ts';
+import { idOf, sampleOf } from '../support/ledger.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+const { metrics } = defaultGatePolicy;
+const FROM = Date.UTC(2026, 0, 5);
+const STRATUM = 1000;
+
+let postgres: TestPostgres;
+let db: Database;
+
+before(async () => {
+  postgres = await startPostgres();
+  db = openDatabase(postgres.url);
+});
+
+after(async () => {
+  await db.end();
+  await postgres.stop();
+});
+
+interface Request {
+  user: number;
+  /** ms after the start; negative: the gateway's clock was behind. */
+  at: number;
+  failed: boolean;
+  violations: number;
+  latency: number;
+  ttft: number | null;
+  cost: number | null;
+  score: number | null;
+}
+
+const seconds = fc.oneof(
+  { weight: 10, arbitrary: fc.double({ min: 0.01, max: 30, noNaN: true }) },
+  { weight: 1, arbitrary: fc.constantFrom(0, Number.NaN, Number.POSITIVE_INFINITY, -1, 1e-9, 1e9) },
+);
+
+const requests: fc.Arbitrary<Request[]> = fc.array(
+  fc.record({
+    user: fc.nat(11),
+    at: fc.integer({ min: -500, max: 5999 }),
+    failed: fc.boolean(),
+    violations: fc.nat(1),
+    latency: seconds,
+    ttft: fc.option(seconds),
+    cost: fc.option(fc.double({ min: 0, max: 0.1, noNaN: true })),
+    score: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
+  }),
+  { minLength: 1, maxLength: 150 },
+);
+
+let releases = 0;
+
+/** A ramp: at 3 s the weight rises, and users 4–7 move to the canary; at 5 s everybody is there. */
+const phases = [{ weight: 0.3 }, { weight: 0.6 }, { weight: 1 }];
+function armOf(user: number, phase: number): 'stable' | 'canary' {
+  return user < 4 || (user < 8 && phase >= 1) || phase >= 2 ? 'canary' : 'stable';
+}
+
+function recordsOf(
+  release: string,
+  list: readonly Request[],
+): { record: SampleRecord; score: number | null }[] {
+  return list.map((request, index) => {
+    const phase = request.at >= 5000 ? 2 : request.at >= 3000 ? 1 : 0;
+    const at = FROM + request.at;
+    const record = sampleOf({
+      id: idOf(`${release} ${index}`),
+      at,
+      release,
+      user: `user-${request.user}`,
+      arm: armOf(request.user, phase),
+      stratum: stratumId({ at, from: FROM, length: STRATUM, phase }),
+      failed: request.failed,
+      violations: request.violations,
+      latency: request.latency,
+      ttft: request.ttft,
+      tpot: request.ttft === null ? null : request.ttft / 10,
+      cost: request.cost,
+    });
+    return { record, score: request.score };
+  });
+}
+
+async function write(rows: ReturnType<typeof recordsOf>, batches: number): Promise<void> {
+  const scores = rows.flatMap(({ record, score }) =>
+    score === null ? [] : [{ request: record.id, evaluator: 'judge', score }],
+  );
+  // Half of the scores come before their samples.
+  await attachScores(
+    db,
+    scores.filter((_, index) => index % 2 === 0),
+  );
+  const size = Math.ceil(rows.length / batches);
+  for (let from = 0; from < rows.length; from += size) {
+    await recordBatch(
+      db,
+      rows.slice(from, from + size).map(({ record }) => record),
+    );
+  }
+  await attachScores(db, scores);
+}
+
+function windowOf(release: string, to = 6000): GateWindow {
+  return { release, from: FROM, to: FROM + to, stratum: STRATUM, phases };
+}
+
+const json = (figures: GateFigures): unknown => figuresAsJson(figures);
+
+describe('the figures of the gate', () => {
+  it('are the same from the per-user rows, by SQL, and from the raw samples, in memory', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        requests,
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: 7000 }),
+        async (list, batches, to) => {
+          const release = `oracle-${++releases}`;
+          await write(recordsOf(release, list), batches);
+          const window = windowOf(release, to);
+          const sql = await readFigures(db, window, metrics);
+          const memory = await figuresFromSamples(db, window, metrics, sql.watermark);
+          assert.deepEqual(json(sql.figures), json(memory));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  it('do not depend on order, batches and replays', async () => {
+    await fc.assert(
+      fc.asyncProperty(requests, async (list) => {
+        const [one, other] = [`order-${++releases}`, `order-${++releases}`];
+        const rows = recordsOf(one, list);
+        await write(rows, 1);
+        const again = rows.map(({ record, score }) => ({
+          record: { ...record, release: other, id: idOf(`again ${record.id}`) },
+          score,
+        }));
+        await write(again.toReversed(), 3);
+        await write(again, 2);
+        const [a, b] = [
+          await readFigures(db, windowOf(one), metrics),
+          await readFigures(db, windowOf(other), metrics),
+        ];
+        assert.deepEqual(json(a.figures), json(b.figures));
+      }),
+      { numRuns: 20 },
+    );
+  });
+
+  it('stay what they were at a watermark when late samples arrive', async () => {
+    const release = `late-${++releases}`;
+    const list: Request[] = Array.from({ length: 60 }, (_, index) => ({
+      user: index % 12,
+      at: (index * 37) % 3000,
+      failed: index % 9 === 0,
+      violations: 0,
+      latency: 1 + (index % 5),
+      ttft: 0.2,
+      cost: 0.001,
+      score: (index % 4) / 4,
+    }));
+    const rows = recordsOf(release, list);
+    await write(rows.slice(0, 40), 2);
+    const frozen = await readFigures(db, windowOf(release), metrics);
+    await write(rows.slice(40), 1);
+    assert.ok((await watermark(db)) > frozen.watermark);
+    const recomputed = await figuresFromSamples(db, windowOf(release), metrics, frozen.watermark);
+    assert.deepEqual(json(recomputed), json(frozen.figures));
+    const later = await readFigures(db, windowOf(release), metrics);
+    assert.notDeepEqual(json(later.figures), json(frozen.figures));
+  });
+
+  it('of a release without samples are empty', async () => {
+    const { figures } = await readFigures(db, windowOf('nobody'), metrics);
+    assert.deepEqual(figures.totals.traffic, []);
+    assert.deepEqual(figures.sums, []);
+  });
+});
