@@ -60,13 +60,12 @@ export function cohensD(a: Moments, b: Moments): number {
   return (b.mean - a.mean) / Math.sqrt(variance);
 }
 
-/** n, mean and sample variance from exact integer sums; fixed point. */
-export function momentsOf(n: number, sum: bigint, squares: bigint): Moments {
-  // n·Σx² − (Σx)² is exact, so an offset of the values cancels exactly.
+/** n, mean less `centre` (ledger units) and sample variance, from exact integer sums: an offset of the values cancels exactly. */
+export function momentsOf(n: number, sum: bigint, squares: bigint, centre = 0n): Moments {
   const spread = BigInt(n) * squares - sum * sum;
   return {
     n,
-    mean: Number(sum) / n / FIXED_POINT,
+    mean: Number(sum - centre * BigInt(n)) / n / FIXED_POINT,
     variance: Number(spread) / n / (n - 1) / FIXED_POINT ** 2,
   };
 }
@@ -74,18 +73,20 @@ export function momentsOf(n: number, sum: bigint, squares: bigint): Moments {
 /** The textbook figures of a guard, all requests thrown together; null for percentiles, without squares, or without any spread. */
 export function referenceFigures(metric: GateMetric, totals: GateTotals): ReferenceFigures | null {
   if (metric.scale === 'p95') return null;
-  const arm = (name: Arm) => {
+  const sumsOf = (name: Arm) => {
     const rows = totals.metrics.filter((row) => row.metric === metric.metric && row.arm === name);
-    const n = rows.reduce((sum, row) => sum + row.n, 0);
-    if (n < 2) return null;
-    return momentsOf(
-      n,
-      rows.reduce((sum, row) => sum + row.sum, 0n),
-      rows.reduce((sum, row) => sum + row.squares, 0n),
-    );
+    return {
+      n: rows.reduce((sum, row) => sum + row.n, 0),
+      sum: rows.reduce((sum, row) => sum + row.sum, 0n),
+      squares: rows.reduce((sum, row) => sum + row.squares, 0n),
+    };
   };
-  const stable = arm('stable');
-  const canary = arm('canary');
+  const sums = { stable: sumsOf('stable'), canary: sumsOf('canary') };
+  if (sums.stable.n < 2 || sums.canary.n < 2) return null;
+  const centre = sums.stable.sum / BigInt(sums.stable.n);
+  const [stable, canary] = [sums.stable, sums.canary].map(({ n, sum, squares }) =>
+    momentsOf(n, sum, squares, centre),
+  );
   if (!stable || !canary || !(stable.variance >= 0) || !(canary.variance >= 0)) return null;
   if (stable.variance + canary.variance === 0) return null;
   const test = welch(stable, canary);
