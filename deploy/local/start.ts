@@ -1,0 +1,69 @@
+/**
+ * `npm start`: the main job on real parts of this machine. `--once` ends after it, with 0 only if every release ended as it should;
+ * without it the parts stay up until Ctrl-C. Each start begins with an empty state folder, so that it tells the same story.
+ */
+import { join, relative } from 'node:path';
+import { parseArgs } from 'node:util';
+import { SlipwayError } from '../../domain/errors.ts';
+import { runMainJob } from './main-job.ts';
+import { Supervisor } from './processes.ts';
+import { type Slipway, startSlipway } from './slipway.ts';
+import { DEFAULT_STATE, type Stack, startStack } from './stack.ts';
+import { since } from './story.ts';
+
+const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
+const say = (line: string): void => console.log(line);
+const supervisor = new Supervisor();
+supervisor.stopOnSignals();
+
+async function main(): Promise<number> {
+  const started = performance.now();
+  const state = join(DEFAULT_STATE, 'example');
+  say('Slipway: bringing up Postgres, Temporal, Prometheus, and Slipway itself');
+  const stack = await startStack({ supervisor, state, say, fresh: true });
+  const slipway = await startSlipway(supervisor, stack, say);
+  const { releases, mistakes } = await runMainJob(supervisor, stack, slipway, say);
+  say('');
+  for (const mistake of mistakes) say(`NOT as it should: ${mistake}`);
+  if (mistakes.length === 0)
+    say(
+      `All ${Object.keys(releases).length} releases ended as they should, ${since(started)} after the start.`,
+    );
+  tellAddresses(stack, slipway);
+  if (!values.once) {
+    say('Everything stays up until Ctrl-C.');
+    await new Promise(() => {});
+  }
+  return mistakes.length === 0 ? 0 : 1;
+}
+
+function tellAddresses(stack: Stack, slipway: Slipway): void {
+  say('');
+  say(`  Temporal UI    ${stack.temporalUi?.url ?? '(the configured one)'}`);
+  say(`  Gateway        ${slipway.gatewayUrl}/v1  (model support-answers)`);
+  say(`  API            ${slipway.apiUrl}/openapi.json`);
+  say(`  Prometheus     ${stack.prometheusUrl}`);
+  say(
+    `  Keys and logs  ${relative(process.cwd(), stack.state)}/keys.json, ${relative(process.cwd(), stack.state)}/logs/`,
+  );
+  say(
+    `  slipway        export SLIPWAY_API_URL=${slipway.apiUrl} SLIPWAY_API_KEY=…; npm run slipway -- release list`,
+  );
+  say('');
+}
+
+try {
+  const code = await main();
+  await supervisor.stopAll();
+  process.exit(code);
+} catch (error) {
+  if (error instanceof SlipwayError) {
+    console.error(
+      `${error.code}: ${error.message}${error.details.remedy ? `\n  ${error.details.remedy}` : ''}`,
+    );
+  } else {
+    console.error(error);
+  }
+  await supervisor.stopAll();
+  process.exit(1);
+}

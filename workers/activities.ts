@@ -1,0 +1,40 @@
+import type { Logger } from 'pino';
+import type { ReleaseActivities } from '../activities/contract.ts';
+import { createEvaluationActivities } from '../activities/evaluation.ts';
+import { createEvidenceActivities } from '../activities/evidence.ts';
+import { measureGuards } from '../activities/guards.ts';
+import { createNoticesActivities } from '../activities/notices.ts';
+import { createPreflightActivities } from '../activities/preflight.ts';
+import { mirroringProgress } from '../activities/progress.ts';
+import { createReleaseActivities } from '../activities/releases.ts';
+import { createServingActivities } from '../activities/serving.ts';
+import { createTrafficActivities } from '../activities/traffic.ts';
+import { createAskEndpoint } from '../adapters/endpoint/ask.ts';
+import type { Judge } from '../adapters/judge/judge.ts';
+import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
+import type { ServingAdapter } from '../adapters/serving/adapter.ts';
+import type { Database } from '../store/database.ts';
+
+/** The outside systems that the activities act on. */
+export interface Outside {
+  db: Database;
+  serving: ServingAdapter;
+  prometheus: Prometheus;
+  /** null: none is configured; golden sets with a rubric wait for one. */
+  judge: Judge | null;
+  webhookSecret?: string | undefined;
+}
+
+/** Every activity of the release workflow, wired to the outside. */
+export function createActivities(outside: Outside, log: Logger): ReleaseActivities {
+  const { db, serving, prometheus, judge, webhookSecret } = outside;
+  return mirroringProgress(db, {
+    ...createReleaseActivities({ db, log }),
+    ...createPreflightActivities({ db, log }),
+    ...createEvaluationActivities({ db, ask: createAskEndpoint(), judge, log }),
+    ...createServingActivities({ db, adapter: serving, log }),
+    ...createTrafficActivities({ db, log }),
+    ...createEvidenceActivities({ db, log, measureGuards: (subject) => measureGuards(prometheus, subject) }),
+    ...createNoticesActivities({ db, log, webhookSecret }),
+  });
+}

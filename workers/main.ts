@@ -1,0 +1,80 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import pino from 'pino';
+import { keepServings } from '../activities/serving.ts';
+import { judgeFromEnvironment } from '../adapters/judge/environment.ts';
+import { createPrometheus } from '../adapters/prometheus/prometheus.ts';
+import { parseCommand } from '../adapters/serving/command.ts';
+import { createLocalServing } from '../adapters/serving/local/local.ts';
+import { temporalConfig } from '../adapters/temporal/connection.ts';
+import { loadTopology } from '../adapters/temporal/topology.ts';
+import { SlipwayError } from '../domain/errors.ts';
+import { openDatabase } from '../store/database.ts';
+import { createActivities } from './activities.ts';
+import { bundleWorkflows, connectWorker, createWorker, installRuntime } from './worker.ts';
+
+const KEEP_EVERY_MS = 1_000;
+
+/** The worker process: connections come from the environment, namespace and limits from temporal.yaml. */
+async function main(): Promise<void> {
+  const log = pino({ name: 'worker' });
+  installRuntime(log, process.env.SLIPWAY_WORKER_METRICS_ADDRESS);
+  const topology = await loadTopology();
+  const db = openDatabase(required('DATABASE_URL'), { applicationName: 'slipway-worker' });
+  const serving = createLocalServing({
+    stateDir: required('SLIPWAY_STATE_DIR'),
+    command: parseCommand(process.env.SLIPWAY_VLLM_COMMAND ?? 'vllm'),
+  });
+  const outside = {
+    db,
+    serving,
+    prometheus: createPrometheus({ url: required('PROMETHEUS_URL') }),
+    judge: judgeFromEnvironment(process.env),
+    webhookSecret: process.env.SLIPWAY_WEBHOOK_SECRET,
+  };
+  const worker = await createWorker({
+    connection: await connectWorker(temporalConfig().connectionOptions),
+    topology,
+    activities: createActivities(outside, log),
+    bundle: await bundleWorkflows(log),
+  });
+  const stopping = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      stopping.abort();
+      worker.shutdown();
+    });
+  }
+  const keeping = keep(
+    () => keepServings({ db, adapter: serving, log }),
+    stopping.signal,
+    (error) => log.warn({ err: error }, 'servings could not be looked after; trying again'),
+  );
+  log.info({ namespace: topology.namespace.name, taskQueue: topology.taskQueue.name }, 'worker started');
+  await worker.run();
+  stopping.abort();
+  await keeping;
+  await db.end();
+}
+
+/** Repeats the work until the signal; what it throws is told and changes nothing. */
+async function keep(
+  work: () => Promise<void>,
+  signal: AbortSignal,
+  failed: (error: unknown) => void,
+): Promise<void> {
+  while (!signal.aborted) {
+    await work().catch(failed);
+    await delay(KEEP_EVERY_MS, undefined, { signal }).catch(() => {});
+  }
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value) return value;
+  throw new SlipwayError('INPUT_INVALID', `${name} is not set`, {
+    field: name,
+    remedy: 'Set it in the environment; docs/operating.md lists what the worker needs',
+  });
+}
+
+await main();
