@@ -1,0 +1,159 @@
+import type { ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import { SlipwayError } from '../domain/errors.ts';
+import { renderMessages } from '../domain/prompt/render.ts';
+import type { Route, RouteTable } from '../domain/routing.ts';
+import { type Assignment, assign, userKeyOf } from './assignment.ts';
+import { type ChatRequest, parseChatRequest } from './chat-request.ts';
+import { Exchange } from './exchange.ts';
+import type { Metrics } from './metrics.ts';
+import { asSlipwayError } from './openai-errors.ts';
+import { failFrom, relayError, relayStream, relayWhole } from './relay.ts';
+import type { RouteFollower } from './route-follower.ts';
+import type { Spool } from './spool/spool.ts';
+import type { Upstream } from './upstream.ts';
+
+export interface ChatParts {
+  routes: RouteFollower;
+  spool: Spool;
+  upstream: Upstream;
+  metrics: Metrics;
+  logger: Logger;
+  /** Keys the users' hashes. */
+  userSecret: string;
+}
+
+export interface Incoming {
+  requestId: string;
+  /** Arrival: ms since 1970, and on the monotonic clock. */
+  at: number;
+  started: number;
+  tenant: string;
+  body: unknown;
+  /** Value of the header x-slipway-user. */
+  userHeader: string | undefined;
+  res: ServerResponse;
+}
+
+/**
+ * Serves one chat request. What is refused here, before the request has an arm, is thrown and never recorded; from the arm on, every end is
+ * recorded and answered by the exchange.
+ * @throws SlipwayError before anything was written to the response
+ */
+export async function serveChat(parts: ChatParts, incoming: Incoming, onAdmitted: () => void): Promise<void> {
+  const { routes, spool, metrics } = parts;
+  const request = parseChatRequest(incoming.body, incoming.userHeader);
+  const table = routes.table;
+  const route = routeOf(table, request.application);
+  const userKey = request.user === null ? null : userKeyOf(parts.userSecret, incoming.tenant, request.user);
+  const assignment = assign(route, {
+    requestId: incoming.requestId,
+    userKey,
+    at: incoming.at,
+    stableOnly: routes.stableOnly,
+  });
+  const rendering = render(assignment, request);
+
+  if (!spool.admit()) {
+    throw new SlipwayError('SPOOL_FULL', 'the gateway cannot record another request now', {
+      remedy: 'Try again in a moment',
+    });
+  }
+  const ended = routes.begin(table?.generation ?? 0);
+  metrics.active.inc();
+  try {
+    onAdmitted();
+    const { tenant, requestId: id, at, started, res } = incoming;
+    const { logger } = parts;
+    const exchange = new Exchange({
+      id,
+      at,
+      started,
+      tenant,
+      request,
+      userKey,
+      assignment,
+      res,
+      spool,
+      metrics,
+      logger,
+    });
+    if (rendering instanceof SlipwayError) exchange.fail('variables', rendering);
+    else await converse(parts, exchange, rendering);
+  } finally {
+    metrics.active.dec();
+    spool.release();
+    ended();
+  }
+}
+
+function routeOf(table: RouteTable | null, application: string): Route {
+  const route =
+    table !== null && Object.hasOwn(table.routes, application) ? table.routes[application] : undefined;
+  if (route === undefined) {
+    throw new SlipwayError('MODEL_NOT_FOUND', `there is no application ${application.slice(0, 64)}`, {
+      field: 'model',
+      remedy: 'GET /v1/models lists the applications; model names one of them',
+    });
+  }
+  return route;
+}
+
+/**
+ * The request to the engine. A variable that is missing or unknown is a matter between this request and the arm's prompt version, so it
+ * is given back to be recorded for the arm; a request that no prompt version could take is refused.
+ */
+function render({ target }: Assignment, request: ChatRequest): Buffer | SlipwayError {
+  try {
+    const { outputSchema } = target.prompt;
+    const ownFormat =
+      outputSchema === null
+        ? {}
+        : {
+            response_format: {
+              type: 'json_schema',
+              json_schema: { name: 'answer', schema: outputSchema, strict: true },
+            },
+          };
+    return Buffer.from(
+      JSON.stringify({
+        ...request.passedThrough,
+        ...ownFormat,
+        ...target.prompt.parameters,
+        model: target.servedModel,
+        messages: renderMessages(target.prompt, request),
+        stream: request.stream,
+        ...(request.stream ? { stream_options: { include_usage: true } } : {}),
+      }),
+    );
+  } catch (error) {
+    const known = asSlipwayError(error);
+    if (known.code === 'REQUEST_INVALID') throw known;
+    return known;
+  }
+}
+
+async function converse({ upstream }: ChatParts, exchange: Exchange, body: Buffer): Promise<void> {
+  const { res, id, assignment, request } = exchange.parts;
+  const call = upstream.send({ endpoints: assignment.target.endpoints, requestId: id, body });
+  const left = (): void => {
+    if (res.writableFinished) return;
+    exchange.endpoint = call.endpoint();
+    exchange.clientClosed();
+    call.cancel();
+  };
+  // A client that left before we listened.
+  if (res.destroyed) left();
+  res.once('close', left);
+  try {
+    const { endpoint, response } = await call.answer;
+    exchange.endpoint = endpoint;
+    // From here on every error of the connection reaches whoever reads the response.
+    if (response.statusCode !== 200) await relayError(exchange, response);
+    else if (request.stream) await relayStream(exchange, response);
+    else await relayWhole(exchange, response);
+  } catch (error) {
+    exchange.endpoint ??= call.endpoint();
+    if (!exchange.recorded) failFrom(exchange, error);
+  }
+}

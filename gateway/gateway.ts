@@ -1,0 +1,121 @@
+import { mkdirSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from 'pino';
+import { openDatabase } from '../store/database.ts';
+import { Metrics } from './metrics.ts';
+import { RouteFollower } from './route-follower.ts';
+import { makeServer } from './server.ts';
+import { Mover } from './spool/mover.ts';
+import { Spool } from './spool/spool.ts';
+import { StateFolder } from './state.ts';
+import { TenantKeys } from './tenant-keys.ts';
+import { Upstream, type UpstreamLimits } from './upstream.ts';
+
+const defaultLimits: UpstreamLimits = { connectTimeout: 2_000, silenceTimeout: 120_000 };
+const SPOOL_BYTES = 256 * 1024 * 1024;
+/** A request that has not ended this long after the gateway was asked to stop is broken off. */
+const DRAIN_MS = 30_000;
+
+export interface GatewayOptions {
+  databaseUrl: string;
+  /** Folder for the spool, the last route table and the tenants' keys; one gateway's own. */
+  stateFolder: string;
+  /** Keys the hashes of users; the same on every replica, for ever. */
+  userSecret: string;
+  logger: Logger;
+  /** 0 or left out: any free port. */
+  port?: number | undefined;
+  host?: string | undefined;
+  /** Bytes of unmoved records before new requests are refused. */
+  spoolBytes?: number | undefined;
+  limits?: Partial<UpstreamLimits> | undefined;
+  /** ms without the route table before only stable arms serve; left out: 30 s. */
+  stableOnlyAfter?: number | undefined;
+  drainTimeout?: number | undefined;
+}
+
+export interface Gateway {
+  /** Base URL, without a trailing slash. */
+  url: string;
+  id: string;
+  /** Drains, moves the spool, gives the lease back. */
+  stop: () => Promise<void>;
+}
+
+/** Starts a gateway. Resolves when it serves, with whatever route table it could get. */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { logger } = options;
+  const state = new StateFolder(options.stateFolder);
+  const gatewayId = state.gatewayId();
+  const metrics = new Metrics();
+  const database = openDatabase(options.databaseUrl, {
+    max: 4,
+    applicationName: `slipway gateway ${gatewayId}`,
+  });
+  const routes = new RouteFollower({
+    databaseUrl: options.databaseUrl,
+    gatewayId,
+    state,
+    metrics,
+    logger,
+    stableOnlyAfter: options.stableOnlyAfter,
+  });
+  const tenants = new TenantKeys(database, state, logger);
+  const upstream = new Upstream({ ...defaultLimits, ...options.limits });
+  mkdirSync(state.file('spool'), { recursive: true });
+  const spool = new Spool({ folder: state.file('spool'), maxBytes: options.spoolBytes ?? SPOOL_BYTES });
+  const mover = new Mover({
+    spool,
+    database,
+    refusedFile: state.file('refused.jsonl'),
+    logger,
+    onMoved: (moved) => {
+      for (const [result, n] of Object.entries(moved)) metrics.spoolRecords.inc({ result }, n);
+    },
+  });
+  let accepting = true;
+  const server = makeServer({
+    routes,
+    tenants,
+    spool,
+    upstream,
+    metrics,
+    logger,
+    database,
+    userSecret: options.userSecret,
+    accepting: () => accepting,
+  });
+
+  await Promise.all([routes.start(), tenants.start()]);
+  mover.start();
+  await server.listen({ port: options.port ?? 0, host: options.host ?? '127.0.0.1' });
+  const { address, family, port } = server.server.address() as AddressInfo;
+  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
+  logger.info({ url, gateway: gatewayId }, 'the gateway serves');
+
+  const stop = async (): Promise<void> => {
+    accepting = false;
+    const closed = server.close();
+    // A connection that becomes idle while others are still served.
+    const closing = setInterval(() => server.server.closeIdleConnections(), 50);
+    const drained = await Promise.race([
+      closed.then(() => true),
+      sleep(options.drainTimeout ?? DRAIN_MS, false, { ref: false }),
+    ]);
+    if (!drained) {
+      server.server.closeAllConnections();
+      await closed;
+    }
+    clearInterval(closing);
+    tenants.stop();
+    await mover.stop();
+    spool.close();
+    await routes.stop();
+    upstream.close();
+    await database.end();
+    state.unlock();
+    logger.info({ gateway: gatewayId }, 'the gateway has stopped');
+  };
+  return { url, id: gatewayId, stop };
+}

@@ -1,0 +1,185 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { shortDigest } from '../domain/digest.ts';
+import type { ArmTarget } from '../domain/routing.ts';
+import type { AttachedScore, SampleRecord } from '../store/ledger.ts';
+
+/** Tenants that get a label of their own; the others share `other`, so that the number of series stays bounded. */
+const LABELLED_TENANTS = 100;
+
+/** Requests that were refused before they had an arm. */
+export type Refusal = 'unauthenticated' | 'invalid_request' | 'unknown_application' | 'spool_full';
+
+const SECONDS = [0.1, 0.5, 1, 2, 5, 10, 30, 60];
+
+/** The labels of everything that is compared between arms. */
+const armLabels = ['application', 'model', 'revision', 'arm', 'endpoint'] as const;
+
+/** The gateway's metrics: names, buckets and labels that dashboards, alerts and the release's guards rely on. */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly #tenants = new Set<string>();
+  /** Metrics with their labels, bound once: looking labels up costs more than counting. */
+  readonly #bound = new Map<string, Bound>();
+
+  readonly requests = this.#counter('llm_requests_total', 'Requests that ended, by the arm assigned', [
+    ...armLabels,
+    'tenant',
+  ]);
+  readonly failed = this.#counter(
+    'llm_requests_failed_total',
+    'Requests that failed, by why; those refused before they had an arm have an empty one',
+    [...armLabels, 'tenant', 'reason'],
+  );
+  readonly cancelled = this.#counter(
+    'llm_requests_cancelled_total',
+    'Answers that the client left in the middle',
+    armLabels,
+  );
+  readonly withoutUser = this.#counter(
+    'llm_requests_without_user_total',
+    'Requests without a user: served, and out of the gate',
+    ['application'],
+  );
+  readonly latency = this.#histogram(
+    'llm_request_latency_seconds',
+    'Arrival to end of answers in full',
+    SECONDS,
+  );
+  readonly ttft = this.#histogram(
+    'llm_ttft_seconds',
+    'Arrival to the first content of a stream',
+    [0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+  );
+  readonly tpot = this.#histogram(
+    'llm_time_per_output_token_seconds',
+    'Time per token of a stream after the first',
+    [0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5],
+  );
+  readonly cost = this.#histogram(
+    'llm_request_cost_dollars',
+    "Cost by the engine's usage and the revision's price",
+    [0.00001, 0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1],
+    ['tenant'],
+  );
+  readonly tokens = this.#counter('llm_tokens_total', "Tokens by the engine's usage", [
+    ...armLabels,
+    'tenant',
+    'direction',
+  ]);
+  readonly quality = new Histogram({
+    name: 'llm_quality_score',
+    help: 'Scores that tenants gave to answers',
+    labelNames: ['application', 'revision', 'arm', 'evaluator'],
+    buckets: [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1],
+    registers: [this.registry],
+  });
+  readonly active = this.#gauge('llm_active_connections', 'Requests that are being served');
+
+  readonly routeGeneration = this.#gauge(
+    'slipway_gateway_route_generation',
+    'Generation of the route table in use',
+  );
+  readonly stableOnly = this.#gauge(
+    'slipway_gateway_stable_only',
+    '1 while the gateway has lost touch with the route table and serves the stable arm only',
+  );
+  readonly spoolBytes = this.#gauge('slipway_spool_bytes', 'Records that wait to be moved to the ledger');
+  readonly spoolRecords = this.#counter('slipway_spool_records_total', 'Records that left the spool', [
+    'result',
+  ]);
+
+  constructor() {
+    collectDefaultMetrics({ register: this.registry });
+  }
+
+  /** Counts a request that has ended. */
+  observe(record: SampleRecord, target: ArmTarget): void {
+    const bound = this.#bind(record, target);
+    bound.requests.inc();
+    if (record.failed) {
+      this.failed.inc({ ...bound.labels, tenant: bound.tenant, reason: record.reason ?? '' });
+    } else if (record.interrupted) {
+      this.cancelled.inc(bound.labels);
+    } else {
+      bound.latency.observe(record.latency);
+    }
+    if (record.user === null) this.withoutUser.inc({ application: record.application });
+    if (record.ttft !== null) bound.ttft.observe(record.ttft);
+    if (record.tpot !== null) bound.tpot.observe(record.tpot);
+    if (record.cost !== null) bound.cost.observe(record.cost);
+    if (record.promptTokens !== null) bound.input.inc(record.promptTokens);
+    if (record.completionTokens !== null) bound.output.inc(record.completionTokens);
+  }
+
+  refused(reason: Refusal): void {
+    const labels = { application: '', model: '', revision: '', arm: '', endpoint: '', tenant: '' };
+    this.requests.inc(labels);
+    this.failed.inc({ ...labels, reason });
+  }
+
+  scored({ application, revision, arm, evaluator, score }: AttachedScore): void {
+    this.quality.observe(
+      { application, revision: shortDigest(revision), arm: arm ?? 'none', evaluator },
+      score,
+    );
+  }
+
+  #bind(record: SampleRecord, target: ArmTarget): Bound {
+    const tenant = this.#tenantLabel(record.tenant);
+    const key = `${record.application}\0${record.revision}\0${record.arm}\0${record.endpoint}\0${tenant}`;
+    let bound = this.#bound.get(key);
+    if (bound === undefined) {
+      bound = bind(this, record, target.servedModel, tenant);
+      this.#bound.set(key, bound);
+    }
+    return bound;
+  }
+
+  #tenantLabel(tenant: string): string {
+    if (this.#tenants.has(tenant)) return tenant;
+    if (this.#tenants.size >= LABELLED_TENANTS) return 'other';
+    this.#tenants.add(tenant);
+    return tenant;
+  }
+
+  #counter<T extends string>(name: string, help: string, labelNames: readonly T[]): Counter<T> {
+    return new Counter({ name, help, labelNames, registers: [this.registry] });
+  }
+
+  #histogram(name: string, help: string, buckets: number[], more: string[] = []): Histogram {
+    return new Histogram({
+      name,
+      help,
+      buckets,
+      labelNames: [...armLabels, ...more],
+      registers: [this.registry],
+    });
+  }
+
+  #gauge(name: string, help: string): Gauge {
+    return new Gauge({ name, help, registers: [this.registry] });
+  }
+}
+
+type Bound = ReturnType<typeof bind>;
+
+function bind(metrics: Metrics, record: SampleRecord, model: string, tenant: string) {
+  const labels = {
+    application: record.application,
+    model,
+    revision: shortDigest(record.revision),
+    arm: record.arm ?? 'none',
+    endpoint: record.endpoint ?? '',
+  };
+  return {
+    labels,
+    tenant,
+    requests: metrics.requests.labels({ ...labels, tenant }),
+    latency: metrics.latency.labels(labels),
+    ttft: metrics.ttft.labels(labels),
+    tpot: metrics.tpot.labels(labels),
+    cost: metrics.cost.labels({ ...labels, tenant }),
+    input: metrics.tokens.labels({ ...labels, tenant, direction: 'input' }),
+    output: metrics.tokens.labels({ ...labels, tenant, direction: 'output' }),
+  };
+}

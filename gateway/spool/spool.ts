@@ -1,0 +1,153 @@
+import {
+  closeSync,
+  fdatasync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import type { SampleRecord } from '../../store/ledger.ts';
+import { type DecodedLines, decodeLines, encodeLine } from './lines.ts';
+
+/** A segment is closed, and a new one begun, at this size. */
+const SEGMENT_BYTES = 1024 * 1024;
+
+/** Room that is kept free for the record of each request that was admitted. */
+const ROOM_PER_REQUEST = 16 * 1024;
+
+const SYNC_EVERY_MS = 1_000;
+
+/** A closed segment: it will not grow any more. */
+export interface Segment {
+  name: string;
+  bytes: number;
+}
+
+export interface SpoolOptions {
+  folder: string;
+  /** Bytes that all segments together may take before new requests are refused. */
+  maxBytes: number;
+}
+
+/**
+ * The local, append-only record of what was answered, until it is in the ledger.
+ *
+ * `append` returns when the operating system has the record: it survives the death of the process at once, and that of the machine after
+ * at most a second (segments are synced every second and when they are closed). Segments that a killed predecessor left are moved like
+ * those of this process.
+ */
+export class Spool {
+  readonly #folder: string;
+  readonly #maxBytes: number;
+  /** Oldest first. */
+  #closed: Segment[];
+  #current: { name: string; fd: number; bytes: number } | null = null;
+  #bytes: number;
+  #admitted = 0;
+  #sequence = 0;
+  #dirty = false;
+  #broken = false;
+  readonly #sync: NodeJS.Timeout;
+
+  constructor({ folder, maxBytes }: SpoolOptions) {
+    this.#folder = folder;
+    this.#maxBytes = maxBytes;
+    mkdirSync(folder, { recursive: true });
+    this.#closed = readdirSync(folder)
+      .filter((name) => name.endsWith('.jsonl'))
+      .sort()
+      .map((name) => ({ name, bytes: statSync(join(folder, name)).size }));
+    this.#bytes = this.#closed.reduce((sum, segment) => sum + segment.bytes, 0);
+    this.#sync = setInterval(() => this.#syncCurrent(), SYNC_EVERY_MS);
+    this.#sync.unref();
+  }
+
+  /** Bytes that wait to be moved. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /**
+   * Takes room for the record of one more request.
+   * @returns false when the spool is full: the request must be refused before anything is sent upstream
+   */
+  admit(): boolean {
+    if (this.#broken || this.#bytes + (this.#admitted + 1) * ROOM_PER_REQUEST > this.#maxBytes) return false;
+    this.#admitted += 1;
+    return true;
+  }
+
+  /** Gives the room of an admitted request back, recorded or not. */
+  release(): void {
+    this.#admitted -= 1;
+  }
+
+  /** @throws when the disk does not take it; until a segment can be written again, no request is admitted */
+  append(record: SampleRecord): void {
+    const line = encodeLine(record);
+    try {
+      const current = this.#open();
+      let written = 0;
+      while (written < line.length) written += writeSync(current.fd, line, written);
+      current.bytes += line.length;
+      this.#bytes += line.length;
+      this.#dirty = true;
+      if (current.bytes >= SEGMENT_BYTES) this.rotate();
+    } catch (error) {
+      // Whatever half of the line is there will not check. The next record goes to a segment of its own.
+      this.#broken = true;
+      this.rotate();
+      throw error;
+    }
+  }
+
+  #open(): { name: string; fd: number; bytes: number } {
+    if (this.#current === null) {
+      this.#sequence += 1;
+      const name = `${String(Date.now()).padStart(14, '0')}-${process.pid}-${String(this.#sequence).padStart(8, '0')}.jsonl`;
+      this.#current = { name, fd: openSync(join(this.#folder, name), 'ax', 0o600), bytes: 0 };
+    }
+    return this.#current;
+  }
+
+  /** Closes the current segment, so that it can be moved. */
+  rotate(): void {
+    const current = this.#current;
+    if (current === null) return;
+    this.#current = null;
+    this.#closed.push({ name: current.name, bytes: current.bytes });
+    fdatasync(current.fd, () => closeSync(current.fd));
+  }
+
+  #syncCurrent(): void {
+    if (!this.#dirty || this.#current === null) return;
+    this.#dirty = false;
+    fdatasync(this.#current.fd, () => {});
+  }
+
+  /** Closed segments that wait to be moved, the oldest first. */
+  waiting(): readonly Segment[] {
+    return this.#closed;
+  }
+
+  read(segment: Segment): DecodedLines {
+    return decodeLines(readFileSync(join(this.#folder, segment.name)));
+  }
+
+  /** Forgets a segment whose records are all in the ledger. */
+  remove(segment: Segment): void {
+    unlinkSync(join(this.#folder, segment.name));
+    this.#closed = this.#closed.filter((other) => other !== segment);
+    this.#bytes -= segment.bytes;
+    this.#broken = false;
+  }
+
+  close(): void {
+    clearInterval(this.#sync);
+    this.rotate();
+  }
+}
