@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { after, before, test } from 'node:test';
@@ -52,6 +53,7 @@ test('no answer, a late one, and one of another program are unreachable, each wi
   const other = createServer((_, response) => response.end('{"hello":1}')).listen(0, '127.0.0.1');
   const page = createServer((_, response) => response.writeHead(502).end('<html>')).listen(0, '127.0.0.1');
   try {
+    await Promise.all([silent, other, page].map((http) => once(http, 'listening')));
     const at = (http: typeof silent) => `http://127.0.0.1:${(http.address() as AddressInfo).port}`;
     assert.deepEqual(await createPrometheus({ url: at(silent), timeoutMs: 100 }).query('1'), {
       kind: 'unreachable',
