@@ -1,0 +1,198 @@
+import type { Logger } from 'pino';
+import { SlipwayError } from '../domain/errors.ts';
+import { look } from '../domain/gate/look.ts';
+import { planGate } from '../domain/gate/plan.ts';
+import type { GateFigures } from '../domain/gate/types.ts';
+import { judge } from '../domain/gate/verdict.ts';
+import { duration } from '../domain/gate/wording.ts';
+import type { GuardLook } from '../domain/guards.ts';
+import type { Policy } from '../domain/policy/policy.ts';
+import { planWords, verdictWords } from '../domain/release/verdict-words.ts';
+import {
+  gateLookDue,
+  heldBy,
+  noMemory,
+  type WatchedGate,
+  type WatchedGuards,
+  watchedGuards,
+  watching,
+} from '../domain/release/watching.ts';
+import type { Database } from '../store/database.ts';
+import {
+  findPlan,
+  findVerdict,
+  getPlan,
+  lastLook,
+  type StoredVerdict,
+  saveLook,
+  savePlan,
+  saveVerdict,
+  windowOf,
+} from '../store/evidence.ts';
+import { readBaseline } from '../store/gate-baseline.ts';
+import { readFigures } from '../store/gate-data.ts';
+import { ledgerLag } from '../store/gate-lag.ts';
+import { getRelease, loadSpec, type ReleaseRow } from '../store/releases.ts';
+import { findRoute } from '../store/routes.ts';
+import type { ReleaseActivities, VerdictSummary } from './contract.ts';
+import type { GuardSubject } from './guards.ts';
+import { finalErrors, notYet, now, watchedFor } from './watch.ts';
+
+export interface EvidenceDependencies {
+  db: Database;
+  log: Logger;
+  /** One look at the guards, now: activities/guards.ts over Prometheus. */
+  measureGuards: (subject: GuardSubject) => Promise<GuardLook>;
+}
+
+/** What could not be measured at a horizon is asked again this soon, ms. */
+const SOON = 10_000;
+/** Dated further ahead than this (ms), a sample shows that a clock is wrong; less is the time between a look and its query. */
+const CLOCK_TOLERANCE = 60_000;
+
+interface Subject {
+  release: ReleaseRow;
+  policy: Policy;
+}
+
+/** The evidence of a release: the plan of its gate, its looks and its verdicts. */
+export function createEvidenceActivities({
+  db,
+  log,
+  measureGuards,
+}: EvidenceDependencies): Pick<ReleaseActivities, 'planGate' | 'watchGuards' | 'judgeCanary'> {
+  async function subjectOf(id: string): Promise<Subject> {
+    const release = await getRelease(db, id);
+    const { policy } = await loadSpec(db, release.spec);
+    return { release, policy };
+  }
+
+  /** Measures the guards and keeps the look. */
+  async function lookAtGuards({ release, policy }: Subject, at: number): Promise<WatchedGuards> {
+    if (release.stable === null) throw new SlipwayError('INTERNAL', 'a canary needs a stable revision');
+    const [measured, last, route] = await Promise.all([
+      measureGuards({
+        application: release.application,
+        canary: release.candidate,
+        stable: release.stable,
+        policy: policy.canary,
+      }),
+      lastLook<WatchedGuards>(db, release.id, 'guards'),
+      findRoute(db, release.application),
+    ]);
+    const guards = watchedGuards({
+      readings: measured.readings,
+      memory: last?.look.memory ?? noMemory,
+      weight: route?.release === release.id ? route.weight : policy.canary.weight,
+      policy: policy.canary,
+      now: at,
+    });
+    await saveLook(db, release.id, { kind: 'guards', at: new Date(at), look: guards });
+    return guards;
+  }
+
+  /** Looks at the ledger if a look is due, and keeps it. @returns the newest look; null before the first */
+  async function lookAtLedger(
+    { release, policy }: Subject,
+    since: number,
+    at: number,
+  ): Promise<WatchedGate | null> {
+    const last = await lastLook<WatchedGate>(db, release.id, 'gate');
+    if (!gateLookDue(last?.at.getTime() ?? null, at, policy.gate.lookEvery)) return last?.look ?? null;
+    const { plan } = await getPlan(db, release.id);
+    const window = { ...windowOf(release.id, policy, since, at), tolerance: CLOCK_TOLERANCE };
+    const { figures } = await readFigures(db, window, plan.policy.metrics);
+    const seen: WatchedGate = { ...look(plan, figures, at), arms: armsOf(figures) };
+    await saveLook(db, release.id, { kind: 'gate', at: new Date(at), look: seen });
+    return seen;
+  }
+
+  async function judgeOnce(
+    { release, policy }: Subject,
+    horizon: number,
+    since: number,
+  ): Promise<StoredVerdict> {
+    const { plan } = await getPlan(db, release.id);
+    const after = plan.horizons[horizon]?.after;
+    if (after === undefined) throw new SlipwayError('INTERNAL', `the plan has no horizon ${horizon}`);
+    const due = since + Math.max(after, policy.canary.minDuration);
+    if (now() < due) throw notYet(`the gate speaks in ${duration(due - now())}`, due - now());
+
+    const subject = { release, policy };
+    const held =
+      heldBy(await lookAtGuards(subject, now())) ??
+      (await ledgerLag(db, { release: release.id, policy, from: since, to: since + after, now: now() }));
+    if (held !== null) {
+      if (watchedFor() >= policy.canary.maxAge) {
+        throw new SlipwayError(
+          'NOT_MEASURABLE',
+          `the gate could not be asked for ${duration(watchedFor())}: ${held}`,
+          {
+            remedy: 'Repair the measurement and start the release again',
+          },
+        );
+      }
+      throw notYet(`holding: ${held}`, Math.min(policy.gate.lookEvery, SOON));
+    }
+    const window = windowOf(release.id, policy, since, since + after);
+    const { figures, watermark } = await readFigures(db, window, plan.policy.metrics);
+    const verdict = judge(plan, figures, horizon);
+    return saveVerdict(db, { release: release.id, horizon, watermark, verdict });
+  }
+
+  return {
+    planGate: ({ progress }) =>
+      finalErrors(async () => {
+        const subject = await subjectOf(progress.release);
+        const { plan } = (await findPlan(db, progress.release)) ?? (await makePlan(db, subject));
+        return { passed: plan.refusal === null, summary: planWords(plan) };
+      }),
+
+    watchGuards: ({ progress, canarySince }) =>
+      finalErrors(async () => {
+        const subject = await subjectOf(progress.release);
+        const at = now();
+        const guards = await lookAtGuards(subject, at);
+        const gate = await lookAtLedger(subject, canarySince, at);
+        const seen = watching({ guards, gate, policy: subject.policy, since: canarySince, now: at });
+        if (seen.kind === 'not-yet') throw notYet(seen.words, seen.retryIn);
+        const { id: release, application } = subject.release;
+        log.warn(
+          { release, application, stage: progress.stage, breach: seen.words },
+          'a guard stops the canary',
+        );
+        return seen.words;
+      }),
+
+    judgeCanary: ({ progress, horizon, canarySince }) =>
+      finalErrors(async (): Promise<VerdictSummary> => {
+        const subject = await subjectOf(progress.release);
+        const { verdict, digest } =
+          (await findVerdict(db, progress.release, horizon)) ??
+          (await judgeOnce(subject, horizon, canarySince));
+        const { plan } = await getPlan(db, progress.release);
+        const summary = verdictWords(plan, verdict);
+        const { id: release, application } = subject.release;
+        log.info(
+          { release, application, stage: progress.stage, horizon, evidence: digest, summary },
+          'verdict',
+        );
+        return { decision: verdict.decision, evidence: digest, summary };
+      }),
+  };
+}
+
+async function makePlan(db: Database, { release, policy }: Subject) {
+  const gate = { ...policy.gate, weight: policy.canary.weight };
+  const baseline = await readBaseline(db, { application: release.application, gate, now: now() });
+  return savePlan(db, release.id, planGate(gate, baseline));
+}
+
+function armsOf({ totals }: GateFigures): WatchedGate['arms'] {
+  const arms = { stable: { users: 0, samples: 0 }, canary: { users: 0, samples: 0 } };
+  for (const { arm, newUsers, requests } of totals.traffic) {
+    arms[arm].users += newUsers;
+    arms[arm].samples += requests;
+  }
+  return arms;
+}

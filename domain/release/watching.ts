@@ -1,0 +1,167 @@
+/**
+ * What a look at a canary comes to: a breach, "not yet", or a hold because something could not be measured. Pure; the activities measure,
+ * keep the looks and wait.
+ */
+import type { Look } from '../gate/types.ts';
+import { duration } from '../gate/wording.ts';
+import { type GuardLook, type GuardReading, type GuardState, lookAt, readGuard } from '../guards.ts';
+import type { GuardMetric, Policy } from '../policy/policy.ts';
+import type { Arm } from '../words.ts';
+
+/** A look that could not measure is repeated this soon (ms), so that a release resumes by itself when a fault has passed. */
+const SOON = 10_000;
+
+/** What is carried from look to look: times are ms since 1970. */
+export interface GuardMemory {
+  /** The last figure of the stable arm that was measured beside the canary. */
+  stable: Partial<Record<GuardMetric, { value: number; requests: number; at: number }>>;
+  /** When something was measured last; null: never. */
+  measuredAt: number | null;
+}
+
+export const noMemory: GuardMemory = { stable: {}, measuredAt: null };
+
+/** A look at the guards as it is kept. */
+export interface WatchedGuards extends GuardLook {
+  /** Desired weight of the canary when it was taken. */
+  weight: number;
+  memory: GuardMemory;
+}
+
+/** The statistics' look as it is kept, with the counts of the arms. */
+export interface WatchedGate extends Look {
+  arms: Record<Arm, { users: number; samples: number }>;
+}
+
+export interface GuardsInput {
+  readings: GuardReading[];
+  memory: GuardMemory;
+  weight: number;
+  policy: Pick<Policy['canary'], 'guards' | 'guardMinRequests'>;
+  now: number;
+}
+
+/**
+ * One look at the guards. With all users on the canary the stable arm has no traffic left to compare with: then its last measured figure
+ * stands in, and the reading says so.
+ */
+export function watchedGuards({ readings, memory, weight, policy, now }: GuardsInput): WatchedGuards {
+  const read = weight < 1 ? readings : readings.map((reading) => withRemembered(reading, memory, policy));
+  const look = lookAt(read);
+  const stable = { ...memory.stable };
+  for (const { metric, state, stable: value, requests } of readings) {
+    if ((state === 'ok' || state === 'failed') && value !== null && requests.stable !== null) {
+      stable[metric] = { value, requests: requests.stable, at: now };
+    }
+  }
+  const measured = read.length === 0 || read.some((reading) => isMeasured(reading.state));
+  return { ...look, weight, memory: { stable, measuredAt: measured ? now : memory.measuredAt } };
+}
+
+/** Too few requests is an answer, too: the guards can see, and there is nothing to see yet. */
+function isMeasured(state: GuardState): boolean {
+  return state !== 'error';
+}
+
+function withRemembered(
+  reading: GuardReading,
+  memory: GuardMemory,
+  { guards, guardMinRequests }: GuardsInput['policy'],
+): GuardReading {
+  const known = memory.stable[reading.metric];
+  const guard = guards.find(({ metric }) => metric === reading.metric);
+  const { canary, requests } = reading;
+  const compared = reading.state === 'ok' || reading.state === 'failed';
+  if (compared || !known || !guard || canary === null || requests.canary === null || requests.canary <= 0) {
+    return reading;
+  }
+  const again = readGuard(
+    guard,
+    {
+      canary: { requests: { value: requests.canary }, value: { value: canary } },
+      stable: { requests: { value: known.requests }, value: { value: known.value } },
+    },
+    guardMinRequests,
+  );
+  const since = new Date(known.at).toISOString();
+  return {
+    ...again,
+    message: `${again.message} (everybody is on the canary: stable as measured at ${since})`,
+  };
+}
+
+export type Watching =
+  | { kind: 'breach'; words: string }
+  /** Look again after `retryIn` ms. */
+  | { kind: 'not-yet'; words: string; retryIn: number };
+
+export interface WatchInput {
+  guards: WatchedGuards;
+  /** The newest look at the ledger; null: none yet. */
+  gate: WatchedGate | null;
+  policy: Pick<Policy, 'canary' | 'gate'>;
+  /** When the canary began. */
+  since: number;
+  now: number;
+}
+
+/** What the watch does after a look. Only a bad value is a breach; the lack of data becomes one at the policy's maximum age (invariant 4). */
+export function watching({ guards, gate, policy, since, now }: WatchInput): Watching {
+  if (guards.state === 'failed') return { kind: 'breach', words: guards.message };
+  if (gate?.harm) return { kind: 'breach', words: harmWords(gate) };
+  const blind = now - (guards.memory.measuredAt ?? since);
+  if (blind >= policy.canary.maxAge) {
+    return {
+      kind: 'breach',
+      words: `nothing could be measured for ${duration(blind)}, the policy allows ${duration(policy.canary.maxAge)}: ${guards.message}`,
+    };
+  }
+  const { lookEvery } = policy.gate;
+  const soon = Math.min(lookEvery, SOON);
+  const counts = countWords(gate, policy.gate);
+  if (guards.state === 'error') {
+    // Before the first requests have been scraped there is nothing to miss.
+    const beginning = guards.memory.measuredAt === null && now - since < policy.canary.guardWindow;
+    const hold = beginning ? 'waiting for the first requests' : `holding: ${guards.message}`;
+    return { kind: 'not-yet', words: `${hold}; ${counts}; next look in ${duration(soon)}`, retryIn: soon };
+  }
+  const ledger = gate?.state === 'Error' ? `holding: ${reasonWords(gate)}; ` : '';
+  const seen = guards.state === 'waiting' ? guards.message : 'guards ok';
+  return {
+    kind: 'not-yet',
+    words: `${ledger}${counts}; ${seen}; next look in ${duration(lookEvery)}`,
+    retryIn: lookEvery,
+  };
+}
+
+/** Is a new look at the ledger due? Retries that come sooner only ask Prometheus again. */
+export function gateLookDue(last: number | null, now: number, lookEvery: number): boolean {
+  return last === null || now - last >= 0.9 * lookEvery;
+}
+
+/** May the gate be asked, with the guards as they are? null: yes; else why it waits. */
+export function heldBy(guards: WatchedGuards): string | null {
+  if (guards.state === 'ok') return null;
+  if (guards.state === 'waiting') return null;
+  return guards.message;
+}
+
+function countWords(gate: WatchedGate | null, { minSamples, minUsers }: Policy['gate']): string {
+  const { samples, users } = gate?.arms.canary ?? { samples: 0, users: 0 };
+  return `${samples} of ${minSamples} samples, ${users} of ${minUsers} users on canary`;
+}
+
+function harmWords({ reasons }: Look): string {
+  return reasons
+    .filter(({ code }) => code === 'harm' || code === 'first-errors')
+    .map(({ guard, words }) => (guard === undefined ? words : `${guard}: ${words}`))
+    .join('; ');
+}
+
+function reasonWords({ reasons, guards }: Look): string {
+  const errors = new Set(guards.filter(({ state }) => state === 'Error').map(({ reason }) => reason?.code));
+  return reasons
+    .filter(({ code }) => code === 'clock' || code === 'sample-ratio' || errors.has(code))
+    .map(({ guard, words }) => (guard === undefined ? words : `${guard}: ${words}`))
+    .join('; ');
+}
