@@ -58,15 +58,17 @@ export function goldenSetDigest(content: GoldenSetContent): string {
 export function parseGoldenSet(text: string): { name: string | null; content: GoldenSetContent } {
   const value = parseYaml(text, 'GOLDEN_SET_INVALID');
   if (value === null) throw empty();
-  if (Array.isArray(value)) return { name: null, content: parseGoldenSetContent({ cases: value }, '') };
+  if (Array.isArray(value)) {
+    return { name: null, content: checked(validate(listSchema, value, 'GOLDEN_SET_INVALID'), '') };
+  }
   const file = validate(fileSchema, value, 'GOLDEN_SET_INVALID');
   return { name: file.name ?? null, content: checked(file.tests, 'tests') };
 }
 
 /** A golden set as the API takes it. @throws SlipwayError GOLDEN_SET_INVALID, GOLDEN_SET_EMPTY */
-export function parseGoldenSetContent(value: unknown, field = 'cases'): GoldenSetContent {
+export function parseGoldenSetContent(value: unknown): GoldenSetContent {
   const { cases } = validate(z.strictObject({ cases: listSchema }), value, 'GOLDEN_SET_INVALID');
-  return checked(cases, field);
+  return checked(cases, 'cases');
 }
 
 function checked(cases: z.output<typeof listSchema>, field: string): GoldenSetContent {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import pino from 'pino';
-import { type EvaluationDeps, evaluateRelease } from '../../activities/evaluation.ts';
+import {
+  createEvaluationActivities,
+  type EvaluationDeps,
+  evaluateRelease,
+} from '../../activities/evaluation.ts';
 import { createAskEndpoint } from '../../adapters/endpoint/ask.ts';
 import { createJudge } from '../../adapters/judge/autoevals.ts';
 import { SlipwayError } from '../../domain/errors.ts';
@@ -19,7 +23,9 @@ import { saveSpec } from '../../store/releases.ts';
 import { saveRevision } from '../../store/revisions.ts';
 import { publishEndpoints } from '../../store/routes.ts';
 import { saveServing } from '../../store/servings.ts';
+import { asAttempt } from '../support/activity.ts';
 import { type ModelEndpoint, type Reply, startModelEndpoint } from '../support/model-endpoint.ts';
+import { stepOf } from '../support/releases.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 let postgres: TestPostgres;
@@ -248,4 +254,25 @@ test('an answer with characters that Postgres cannot keep is judged all the same
   const endpoint = await endpointThat(() => 'yes\0\ud800');
   const { summary } = await evaluate(await releaseOf(questions(1), [endpoint.url]));
   assert.equal(summary.passed, true);
+});
+
+test('the activity gives history a verdict, one line and a digest; what cannot get better is final', async () => {
+  const endpoint = await endpointThat(() => 'no');
+  const log = pino({ enabled: false });
+  const { evaluateCandidate } = createEvaluationActivities({
+    db,
+    ask: createAskEndpoint(),
+    judge: null,
+    log,
+  });
+  const release = await releaseOf(questions(2), [endpoint.url]);
+  const result = await asAttempt(() => evaluateCandidate(stepOf(release)));
+  assert.deepEqual(Object.keys(result).sort(), ['digest', 'passed', 'summary']);
+  assert.equal(result.passed, false);
+  assert.match(result.summary, /^0 of 2 cases passed/);
+  assert.match(result.digest, /^sha256:[0-9a-f]{64}$/);
+  await assert.rejects(
+    asAttempt(() => evaluateCandidate(stepOf('nothing'))),
+    { type: 'RELEASE_NOT_FOUND', nonRetryable: true },
+  );
 });
