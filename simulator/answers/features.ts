@@ -128,13 +128,21 @@ const CONTRADICTED_OVERLAP = 0.75;
 interface Segment {
   text: string;
   words: Set<string>;
+  /** The fact whose questions and statement the text resembles most: so facts in other words are found too. */
+  resembles: string | null;
 }
 
 /** Lines, and the sentences of longer lines, each read together with the heading above it. */
-function segments(instructions: string, examples: readonly { input: string; output: string }[]): Segment[] {
+function segments(
+  instructions: string,
+  examples: readonly { input: string; output: string }[],
+  knowledge: Knowledge,
+): Segment[] {
   const found: Segment[] = [];
   const add = (text: string, heading: string) => {
-    found.push({ text: normalise(text), words: new Set(contentWords(`${heading} ${text}`)) });
+    const whole = `${heading} ${text}`;
+    const resembles = knowledge.recognise(whole)?.fact.id ?? null;
+    found.push({ text: normalise(text), words: new Set(contentWords(whole)), resembles });
   };
   let heading = '';
   for (const line of instructions.split('\n')) {
@@ -157,7 +165,7 @@ function readGrounding(
   examples: readonly { input: string; output: string }[],
   knowledge: Knowledge,
 ): Map<string, Grounding> {
-  const parts = segments(instructions, examples);
+  const parts = segments(instructions, examples, knowledge);
   const forbidden = new Set(
     [...instructions.matchAll(forbids)].flatMap((match) => contentWords(match[3] ?? '')),
   );
@@ -173,7 +181,7 @@ function readGrounding(
     let contradicted = false;
     for (const part of parts) {
       const overlap = subjectOverlap(fact, part.words);
-      if (overlap < STATED_OVERLAP) continue;
+      if (overlap < STATED_OVERLAP && part.resembles !== fact.id) continue;
       const present = sharePresent(part.text, fact);
       share = Math.max(share, present);
       if (present < 1 && overlap >= CONTRADICTED_OVERLAP && contradicts(part.text, fact)) contradicted = true;
