@@ -151,13 +151,14 @@ create table looks (
 );
 
 -- A verdict with its evidence as canonical JSON text, byte for byte what was digested.
+-- Two releases may come to the same verdict, and so to the same digest.
 create table evidence (
-  digest text primary key,
   release text not null,
   horizon int not null,
+  digest text not null,
   watermark bigint not null,
   verdict text not null,
-  unique (release, horizon)
+  primary key (release, horizon)
 );
 
 -- Keys of the control plane's API and of the gateway's tenants; only hashes are kept.
