@@ -10,16 +10,21 @@ export interface Attempt {
   attempt?: number;
   /** Ms of the server's clock since the activity was asked for. */
   after?: number;
+  /** When it was asked for, ms since 1970; ASKED_AT unless said. */
+  asked?: number;
 }
 
 /** Runs an activity's code as one attempt of an activity, without a server. */
-export function asAttempt<T>(work: () => Promise<T>, { attempt = 1, after = 0 }: Attempt = {}): Promise<T> {
+export function asAttempt<T>(
+  work: () => Promise<T>,
+  { attempt = 1, after = 0, asked = ASKED_AT }: Attempt = {},
+): Promise<T> {
   const info = {
     activityId: '1',
     activityType: 'test',
     attempt,
-    scheduledTimestampMs: ASKED_AT,
-    currentAttemptScheduledTimestampMs: ASKED_AT + after,
+    scheduledTimestampMs: asked,
+    currentAttemptScheduledTimestampMs: asked + after,
   } as Info;
   const silent = () => {};
   const log = { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent };
