@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { describe, it } from 'node:test';
+import { eventually } from './http/support.ts';
+
+const main = join(import.meta.dirname, '../../simulator/main.ts');
+const small = 'meta-llama/Llama-3.1-8B-Instruct';
+
+function start(args: string[], environment: Record<string, string> = {}): ChildProcess {
+  return spawn(process.execPath, [main, 'serve', ...args], {
+    env: { ...process.env, SIMULATOR_SPEED: '20', ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+}
+
+async function outcome(child: ChildProcess): Promise<{ status: number | null; stderr: string }> {
+  const { stderr } = child;
+  if (stderr === null) throw new Error('no standard error');
+  const [said, [status]] = await Promise.all([text(stderr), once(child, 'exit')]);
+  return { status, stderr: said };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  server.close();
+  await once(server, 'close');
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+describe('simulator process', () => {
+  it('comes up with a model of the catalogue, serves, and ends at once on SIGTERM in the middle of an answer', async (test) => {
+    const port = await freePort();
+    const child = start([small, '--max-model-len', '4096', '--host', '127.0.0.1', '--port', String(port)], {
+      SIMULATOR_SPEED: '1',
+    });
+    test.after(() => child.kill('SIGKILL'));
+    const url = `http://127.0.0.1:${port}`;
+    await eventually(async () => (await fetch(`${url}/health`).catch(() => null))?.ok === true, 'health');
+    const models = (await (await fetch(`${url}/v1/models`)).json()) as { data: { id: string }[] };
+    assert.equal(models.data[0]?.id, small);
+    assert.match(await (await fetch(`${url}/metrics`)).text(), /kv_cache_size_tokens="\d{6}"/);
+    const response = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      body: JSON.stringify({
+        messages: [{ role: 'user', content: 'Hello' }],
+        stream: true,
+        ignore_eos: true,
+        max_tokens: 3000,
+      }),
+    });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    assert.deepEqual(await ended, [0, null]);
+    await assert.rejects(async () => {
+      while ((await reader?.read())?.done === false);
+    }, 'a cut answer must not look complete');
+  });
+
+  it('ends with status 2 on an unknown flag, as argparse does', async () => {
+    const { status, stderr } = await outcome(start([small, '--max-modell-len', '1']));
+    assert.equal(status, 2);
+    assert.match(stderr, /error: unrecognized arguments: --max-modell-len 1\n$/);
+  });
+
+  it('ends with status 1 and the words of vLLM when the model or its cache does not fit', async () => {
+    const cases: [string[], RegExp][] = [
+      [
+        ['meta-llama/Llama-3.1-70B-Instruct', '--max-model-len', '8192'],
+        /torch\.OutOfMemoryError: CUDA out of memory/,
+      ],
+      [
+        ['meta-llama/Llama-3.1-70B-Instruct', '-tp', '2', '--max-model-len', '32768'],
+        /^ValueError: To serve at least one request/m,
+      ],
+      [['nobody/nothing'], /is not a valid model identifier/],
+    ];
+    for (const [args, message] of cases) {
+      const { status, stderr } = await outcome(start(args));
+      assert.equal(status, 1);
+      assert.match(stderr, message);
+    }
+    const { stderr } = await outcome(start([small], { SIMULATOR_GPU_MEMORY_GIB: '24' }));
+    assert.match(stderr, /estimated maximum model length is \d+/);
+  });
+
+  it('ends when its port is taken', async (test) => {
+    const holder = createServer().listen(0, '127.0.0.1');
+    test.after(() => holder.close());
+    await once(holder, 'listening');
+    const address = holder.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    const { status, stderr } = await outcome(
+      start([small, '--max-model-len', '4096', '--host', '127.0.0.1', '--port', String(port)]),
+    );
+    assert.equal(status, 1);
+    assert.match(stderr, /EADDRINUSE/);
+  });
+});
