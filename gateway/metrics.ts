@@ -2,6 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { shortDigest } from '../domain/digest.ts';
 import type { ArmTarget } from '../domain/routing.ts';
 import type { AttachedScore, SampleRecord } from '../store/ledger.ts';
+import { failureReasons } from './upstream.ts';
 
 /** Tenants that get a label of their own; the others share `other`, so that the number of series stays bounded. */
 const LABELLED_TENANTS = 100;
@@ -28,12 +29,17 @@ export class Metrics {
   readonly failed = this.#counter(
     'llm_requests_failed_total',
     'Requests that failed, by why; those refused before they had an arm have an empty one',
-    [...armLabels, 'tenant', 'reason'],
+    [...armLabels, 'reason'],
   );
   readonly cancelled = this.#counter(
     'llm_requests_cancelled_total',
     'Answers that the client left in the middle',
     armLabels,
+  );
+  readonly violations = this.#counter(
+    'llm_guardrail_violations_total',
+    'Guardrail violations, by their type',
+    [...armLabels, 'violation_type'],
   );
   readonly withoutUser = this.#counter(
     'llm_requests_without_user_total',
@@ -97,7 +103,7 @@ export class Metrics {
     const bound = this.#bind(record, target);
     bound.requests.inc();
     if (record.failed) {
-      this.failed.inc({ ...bound.labels, tenant: bound.tenant, reason: record.reason ?? '' });
+      this.failed.inc({ ...bound.labels, reason: record.reason ?? '' });
     } else if (record.interrupted) {
       this.cancelled.inc(bound.labels);
     } else {
@@ -112,8 +118,8 @@ export class Metrics {
   }
 
   refused(reason: Refusal): void {
-    const labels = { application: '', model: '', revision: '', arm: '', endpoint: '', tenant: '' };
-    this.requests.inc(labels);
+    const labels = { application: '', model: '', revision: '', arm: '', endpoint: '' };
+    this.requests.inc({ ...labels, tenant: '' });
     this.failed.inc({ ...labels, reason });
   }
 
@@ -171,9 +177,11 @@ function bind(metrics: Metrics, record: SampleRecord, model: string, tenant: str
     arm: record.arm ?? 'none',
     endpoint: record.endpoint ?? '',
   };
+  // From zero on, so that the first failure is an increase and the absence of any is a measured zero.
+  for (const reason of failureReasons) metrics.failed.inc({ ...labels, reason }, 0);
+  metrics.violations.inc({ ...labels, violation_type: '' }, 0);
   return {
     labels,
-    tenant,
     requests: metrics.requests.labels({ ...labels, tenant }),
     latency: metrics.latency.labels(labels),
     ttft: metrics.ttft.labels(labels),

@@ -5,23 +5,23 @@ import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
 import { Endpoints } from './endpoints.ts';
 
 /** Why a request did not get its answer; a label of metrics and of samples, so the list is closed. */
-export type FailureReason =
-  | 'variables'
-  | 'no_endpoint'
-  | 'upstream_refused'
-  | 'upstream_timeout'
-  | 'upstream_cut'
-  | 'upstream_rejected'
-  | 'upstream_rate_limited'
-  | 'upstream_error'
-  | 'upstream_invalid'
-  | 'client_closed'
-  | 'internal';
+export const failureReasons = [
+  'variables',
+  'no_endpoint',
+  'upstream_refused',
+  'upstream_timeout',
+  'upstream_cut',
+  'upstream_rejected',
+  'upstream_rate_limited',
+  'upstream_error',
+  'upstream_invalid',
+  'client_closed',
+] as const;
+export type FailureReason = (typeof failureReasons)[number];
 
 const codes: Partial<Record<FailureReason, ErrorCode>> = {
   no_endpoint: 'NO_ROUTE',
   upstream_timeout: 'UPSTREAM_TIMEOUT',
-  internal: 'INTERNAL',
 };
 
 /** The endpoint did not answer as it should. */
