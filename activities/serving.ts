@@ -1,3 +1,4 @@
+import { heartbeat } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
@@ -23,6 +24,8 @@ const LOOK_AGAIN_MS = 1_000;
 /** Requests that a serving still holds when its removal has waited so long, in ms, are given up. */
 const DRAIN_MS = 120_000;
 
+const HEARTBEAT_MS = 5_000;
+
 export interface ServingDeps {
   db: Database;
   adapter: ServingAdapter;
@@ -45,8 +48,9 @@ export function createServingActivities({
     async provideServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
       const readyWithin = await readyWithinOf(db, release);
-      const seen = await finalErrors(() =>
+      const seen = await alive(() =>
         withServingLock(db, digest, async (tx) => {
+          await refuseIfWithdrawn(tx, release);
           const serving = await getServing(tx, digest);
           if (!isFirstAttempt()) {
             const before = await adapter.observe(digest);
@@ -78,7 +82,7 @@ export function createServingActivities({
      */
     async removeServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
-      const outcome = await finalErrors(() =>
+      const outcome = await alive(() =>
         withServingLock(db, digest, async (tx) => {
           const { applications, releases } = await usesOfServing(tx, digest, release);
           const usedBy = [...applications, ...releases];
@@ -127,6 +131,30 @@ async function keepServing({ db, adapter, log }: ServingDeps, digest: string): P
       seen = await adapter.observe(digest);
     }
     await publishEndpoints(db, digest, seen.endpoints);
+  });
+}
+
+/** Heartbeats while the work goes on: ending replicas can take longer than a dead worker may go unnoticed. */
+async function alive<T>(work: () => Promise<T>): Promise<T> {
+  const timer = setInterval(heartbeat, HEARTBEAT_MS);
+  try {
+    return await finalErrors(work);
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+/**
+ * An attempt that was given up for lost may still run, on a worker that was cut off. Under the lock it sees that the release has begun to
+ * roll back, which the removal has recorded before it took the lock; so what is removed is never applied again (invariant 5).
+ */
+async function refuseIfWithdrawn(db: Queryable, release: string): Promise<void> {
+  const { stage, endedAt } = await getRelease(db, release);
+  if (endedAt === null && stage !== 'rolling-back' && stage !== 'rolled-back') return;
+  const why = endedAt === null ? `it is ${stage}` : 'it has ended';
+  throw new SlipwayError('SERVING_FAILED', `release ${release} needs no serving any more: ${why}`, {
+    field: 'release',
+    value: release,
   });
 }
 

@@ -45,8 +45,9 @@ async function served(t: TestContext, application: string, flags: Record<string,
   const adapter = createLocalServing({ stateDir: box.stateDir, command: standIn });
   const { provideServing } = createServingActivities({ db, adapter, log: silentLog });
   const runtime = exampleRuntime(2, { ...flags, 'served-for': application });
-  const stable = await releases.established({ application, runtime });
-  await watched(() => provideServing({ ...stepOf(stable.release), serving: stable.candidateServing }));
+  const stable = await releases.established({ application, runtime }, (release, serving) =>
+    watched(() => provideServing({ ...stepOf(release), serving })),
+  );
   return { runtime, stable, stateDir: box.stateDir };
 }
 

@@ -4,6 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
+import { recordProgress } from '../../store/releases.ts';
 import { dropLease, renewLease } from '../../store/routes.ts';
 import { getServing, routeGeneration } from '../../store/servings.ts';
 import { asAttempt, watched } from '../support/activity.ts';
@@ -29,7 +30,11 @@ after(async () => {
 /** Servings of its own for each test, and an application's name that nobody else has. */
 function world(t: TestContext) {
   const box = servingSandbox();
-  t.after(box.cleanUp);
+  t.after(async () => {
+    // What another test routes to is none of the next one's to keep.
+    await db.query('delete from routes');
+    await box.cleanUp();
+  });
   const adapter = createLocalServing({ stateDir: box.stateDir, command: standIn, graceMs: 2_000 });
   const deps = { db, adapter, log: silentLog };
   const { provideServing, removeServing } = createServingActivities(deps);
@@ -118,11 +123,25 @@ test('a worker that died after its first attempt leaves the rest to the next, al
   assert.equal(living().length, 2);
 });
 
+test('an attempt that was given up for lost applies nothing once the release rolls back (invariant 5)', async (t) => {
+  const { provide, provideOnce, remove, application, runtime, living } = world(t);
+  const plan = await releases.register({ application, runtime: runtime() });
+  await provide(plan.release, plan.candidateServing);
+  const { progress } = stepOf(plan.release, 50);
+  await recordProgress(db, plan.release, { ...progress, stage: 'rolling-back', phase: 'Degraded' });
+  await remove(plan.release, plan.candidateServing);
+  const late = () => provideOnce(plan.release, plan.candidateServing, { attempt: 1 });
+  await assert.rejects(
+    late(),
+    failureWith('SERVING_FAILED', /needs no serving any more: it is rolling-back/, true),
+  );
+  assert.deepEqual(living(), []);
+});
+
 test('a serving stays while a route or another active release needs it; its last user removes it', async (t) => {
   const { provide, removeOnce, remove, application, runtime, living, endpoints } = world(t);
   const shared = runtime(1);
-  const stable = await releases.established({ application, runtime: shared });
-  await provide(stable.release, stable.candidateServing);
+  const stable = await releases.established({ application, runtime: shared }, provide);
 
   // A prompt-only release shares it; rolled back, it leaves it.
   const second = await releases.register({ application, runtime: shared });
@@ -180,13 +199,12 @@ test('requests in flight come to their end first, within bounds', async (t) => {
 
 test('what routes point to is kept alive and published, what they do not point to is left alone', async (t) => {
   const { provide, keep, application, runtime, living, endpoints, stateDir, adapter } = world(t);
-  const routed = await releases.established({ application, runtime: runtime(2) });
+  const routed = await releases.established({ application, runtime: runtime(2) }, provide);
   const broken = await releases.established({
     application: `${application}-broken`,
     runtime: runtime(1, { 'fail-with': 'no' }),
   });
   const waiting = await releases.register({ application: `${application}-b`, runtime: runtime(1) });
-  await provide(routed.release, routed.candidateServing);
   await provide(waiting.release, waiting.candidateServing);
   assert.equal((await adapter.observe(broken.candidateServing)).state, 'absent');
 
@@ -210,8 +228,7 @@ test('what routes point to is kept alive and published, what they do not point t
 
 test('whoever keeps servings does not bring back the one that is being removed', async (t) => {
   const { provide, keep, remove, application, runtime, living } = world(t);
-  const stable = await releases.established({ application, runtime: runtime() });
-  await provide(stable.release, stable.candidateServing);
+  const stable = await releases.established({ application, runtime: runtime() }, provide);
   const next = await releases.register({ application, runtime: runtime(1, { 'max-num-seqs': 9 }) });
   await provide(next.release, next.candidateServing);
   const removal = releases

@@ -75,9 +75,13 @@ export function releasesOn(db: Database) {
     await asAttempt(() => endRelease({ ...stepOf(release, 1_000), outcome }));
   }
 
-  /** A first release, promoted at once: what serves when the next one begins. */
-  async function established(options: ReleaseOptions): Promise<ReleasePlan> {
+  /** A first release, promoted at once, its serving provided if told how: what serves when the next one begins. */
+  async function established(
+    options: ReleaseOptions,
+    provide: (release: string, serving: string) => Promise<void> = async () => {},
+  ): Promise<ReleasePlan> {
     const plan = await register(options);
+    await provide(plan.release, plan.candidateServing);
     await move(plan.release, 'promoted', 0);
     await end(plan.release, 'promoted');
     return plan;

@@ -62,10 +62,17 @@ async function bootId(): Promise<string> {
 
 /** Systems without /proc (macOS): the process table as ps prints it, with environments. */
 async function fromPs(): Promise<(Found & { command: string })[]> {
-  const columns = 'pid=,pgid=,stat=,lstart=,command=';
-  const { stdout } = await run('ps', ['-axEww', '-o', columns], { maxBuffer: 64 * 2 ** 20 });
+  const { stdout } = await run('ps', ['-axEww', '-o', 'pid=,pgid=,stat=,lstart=,command='], {
+    maxBuffer: 64 * 2 ** 20,
+    env: { ...process.env, LC_ALL: 'C' },
+  });
+  return parsePs(stdout);
+}
+
+/** Lines of process id, group, state, start and command with environment; processes that only wait to be reaped are left out. */
+export function parsePs(table: string): (Found & { command: string })[] {
   const line = /^\s*(\d+)\s+(\d+)\s+(\S+)\s+(\w+\s+\w+\s+\d+\s+[\d:]+\s+\d+)\s+(.*)$/;
-  return stdout.split('\n').flatMap((row) => {
+  return table.split('\n').flatMap((row) => {
     const [, pid, group, state = '', start = '', command = ''] = line.exec(row) ?? [];
     if (pid === undefined || state.startsWith('Z')) return [];
     return [{ pid: Number(pid), group: Number(group), start, command }];
