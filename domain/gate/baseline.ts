@@ -1,5 +1,5 @@
 import { influenceRequests, pairStrata } from './influence.ts';
-import { FIXED_POINT, guardId } from './metrics.ts';
+import { FIXED_POINT, guardId, metricInfo } from './metrics.ts';
 import { woodruffSe } from './quantile.ts';
 import { sliceOf } from './strata.ts';
 import type {
@@ -45,6 +45,7 @@ export function baselineOf(policy: GatePolicy, figures: GateFigures): GateBaseli
     samplesPerUser: requests / users,
     evenness: 1,
     sigma: {},
+    rates: {},
   };
   for (const metric of policy.metrics) {
     const guard = guardId(metric);
@@ -58,9 +59,18 @@ export function baselineOf(policy: GatePolicy, figures: GateFigures): GateBaseli
         : Math.sqrt(variance);
     if (se !== null && se > 0) baseline.sigma[guard] = se * Math.sqrt(sums.users);
     const samples = paired.n / 2;
+    if (metricInfo(metric.metric)?.kind === 'rate')
+      baseline.rates[guard] = rateOf(metric.metric, samples, totals);
     baseline.evenness = Math.min(baseline.evenness, samples ** 2 / (sums.users * Number(sums.n2)));
   }
   return baseline;
+}
+
+function rateOf(metric: string, samples: number, totals: GateTotals): number {
+  const events = totals.metrics
+    .filter((row) => row.metric === metric && row.arm === 'stable')
+    .reduce((sum, row) => sum + Number(row.sum), 0);
+  return Math.min(1, events / FIXED_POINT / samples);
 }
 
 function usersAfter(after: number, totals: GateTotals): number {

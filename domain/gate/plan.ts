@@ -2,7 +2,14 @@ import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
 import { normalCritical } from './distributions.ts';
 import { guardId, metricInfo } from './metrics.ts';
 import { spendOverHorizons } from './multiplicity.ts';
-import { powerIfEqual, standardError, usersIfNoEvent, usersNeeded } from './power.ts';
+import {
+  powerIfEqual,
+  ratePowerIfEqual,
+  standardError,
+  usersIfNoEvent,
+  usersNeeded,
+  usersNeededForRate,
+} from './power.ts';
 import type {
   GateBaseline,
   GateMetric,
@@ -33,6 +40,7 @@ const ASSUMED_SIGMA: Record<string, number> = {
 const ASSUMED_OTHERWISE = 0.5;
 /** And users as uneven in their activity as a geometric distribution makes them. */
 const ASSUMED_EVENNESS = 0.5;
+const ASSUMED_SAMPLES_PER_USER = 5;
 
 /**
  * The plan: fixed and stored before the canary begins. Splits the α, picks the horizon at which a canary equal to the stable arm is expected
@@ -55,7 +63,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
         after,
         alpha,
         users,
-        power: users === null ? null : jointPower(policy, baseline, users, alpha),
+        power: baseline && users !== null ? jointPower(policy, baseline, users, alpha) : null,
       };
     });
     return { expected, horizons };
@@ -74,7 +82,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   const guards = policy.metrics.map((metric): GuardPlan => {
     const { sigma, assumed } = sigmaOf(metric, baseline);
     const tolerance = toleranceOf(metric);
-    const needed = neededBy(policy, baseline, metric, sigma, alphaAtExpected);
+    const needed = neededBy(policy, baseline, metric, alphaAtExpected);
     const sePlan = standardError(sigma, usersAtExpected ?? needed.users, policy.weight);
     const tau2 = tau2For(sePlan, alphaEach, 1);
     const seen =
@@ -143,37 +151,64 @@ function sigmaOf(metric: GateMetric, baseline: GateBaseline | null): { sigma: nu
   return { sigma: ASSUMED_SIGMA[key] ?? ASSUMED_OTHERWISE, assumed: true };
 }
 
+interface Needs {
+  users: number;
+  canaryUsersIfNoEvent: number;
+}
+
 /** Users of both arms for one guard at one α, so that all guards together reach the policy's power (Bonferroni over the type II errors). */
 function neededBy(
   policy: GatePolicy,
   baseline: GateBaseline | null,
   metric: GateMetric,
-  sigma: number,
   alpha: number,
-) {
-  const beta = (1 - policy.power) / policy.metrics.length;
-  const isRate = metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
-  const evenness = baseline?.evenness ?? ASSUMED_EVENNESS;
-  const canaryUsersIfNoEvent = isRate ? Math.ceil(usersIfNoEvent(metric.margin, alpha) / evenness) : 0;
-  const users = Math.max(
-    usersNeeded({ sigma, alpha, power: 1 - beta, q: policy.weight, tolerance: toleranceOf(metric) }),
-    canaryUsersIfNoEvent / policy.weight,
+): Needs {
+  const { sigma } = sigmaOf(metric, baseline);
+  const power = 1 - (1 - policy.power) / policy.metrics.length;
+  const design = { sigma, alpha, q: policy.weight, tolerance: toleranceOf(metric) };
+  const byNormal = usersNeeded({ ...design, power });
+  if (!isRate(metric)) return { users: byNormal, canaryUsersIfNoEvent: 0 };
+  const canaryUsersIfNoEvent = Math.ceil(
+    usersIfNoEvent(metric.margin, alpha) / activityOf(baseline).evenness,
   );
+  const rate = baseline?.rates[guardId(metric)];
+  const activity = activityOf(baseline);
+  const users =
+    rate === undefined
+      ? Math.max(byNormal, canaryUsersIfNoEvent / policy.weight)
+      : rate === 0
+        ? canaryUsersIfNoEvent / policy.weight
+        : usersNeededForRate({ ...design, ...activity, rate }, power);
   return { users, canaryUsersIfNoEvent };
 }
 
+function activityOf(baseline: GateBaseline | null): { samplesPerUser: number; evenness: number } {
+  return {
+    samplesPerUser: baseline?.samplesPerUser ?? ASSUMED_SAMPLES_PER_USER,
+    evenness: baseline?.evenness ?? ASSUMED_EVENNESS,
+  };
+}
+
+function isRate(metric: GateMetric): boolean {
+  return metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
+}
+
 /** At least 1 − Σ(1 − power of each guard); 0 if a count of users is not reached. */
-function jointPower(policy: GatePolicy, baseline: GateBaseline | null, users: number, alpha: number): number {
+function jointPower(policy: GatePolicy, baseline: GateBaseline, users: number, alpha: number): number {
   const smallest = users * Math.min(policy.weight, 1 - policy.weight);
-  if (smallest < policy.minUsers || smallest * (baseline?.samplesPerUser ?? 1) < policy.minSamples) return 0;
-  let misses = 0;
-  for (const metric of policy.metrics) {
+  if (smallest < policy.minUsers || smallest * baseline.samplesPerUser < policy.minSamples) return 0;
+  const misses = policy.metrics.reduce((sum, metric) => {
     const { sigma } = sigmaOf(metric, baseline);
-    const { canaryUsersIfNoEvent } = neededBy(policy, baseline, metric, sigma, alpha);
-    if (users * policy.weight < canaryUsersIfNoEvent) return 0;
-    const se = standardError(sigma, users, policy.weight);
-    misses += 1 - powerIfEqual({ se, alpha, tolerance: toleranceOf(metric) });
-  }
+    const rate = isRate(metric) ? baseline.rates[guardId(metric)] : undefined;
+    const design = { sigma, alpha, q: policy.weight, tolerance: toleranceOf(metric) };
+    const activity = activityOf(baseline);
+    if (rate === 0) {
+      const { canaryUsersIfNoEvent } = neededBy(policy, baseline, metric, alpha);
+      return sum + (users * policy.weight < canaryUsersIfNoEvent ? 1 : 0);
+    }
+    if (rate !== undefined) return sum + 1 - ratePowerIfEqual({ ...design, ...activity, rate }, users);
+    return sum + 1 - powerIfEqual({ ...design, se: standardError(sigma, users, policy.weight) });
+  }, 0);
   return Math.max(0, 1 - misses);
 }
 

@@ -3,6 +3,7 @@
  * q is the share of users on the canary; K counts the users of both arms together.
  */
 import { normalCritical, normalUpperTail } from './distributions.ts';
+import { differenceLimits, ENOUGH_EVENT_USERS } from './rare-rate.ts';
 
 /** Standard error of the difference: σ / √(K q (1 − q)). */
 export function standardError(sigma: number, users: number, q: number): number {
@@ -34,4 +35,57 @@ export function powerIfEqual(design: { se: number; alpha: number; tolerance: num
 /** Equally active users without a single event that bound a rate below the margin at α: ln α / ln(1 − margin). */
 export function usersIfNoEvent(margin: number, alpha: number): number {
   return Math.ceil(Math.log(alpha) / Math.log(1 - margin));
+}
+
+export interface RateDesign {
+  /** Events per request, 0 < rate < 1. */
+  rate: number;
+  samplesPerUser: number;
+  /** Kish's evenness of the users' activity: until events are many enough to show how they cluster, a user counts as that many requests. */
+  evenness: number;
+  sigma: number;
+  q: number;
+  alpha: number;
+  tolerance: number;
+}
+
+/**
+ * Power of the non-inferiority test of a rate with its exact limit, which asks more than the normal one when events are few: how unlucky, in
+ * standard errors, the canary may be with the limit still below the tolerance.
+ */
+export function ratePowerIfEqual(design: RateDesign, users: number): number {
+  const { rate, sigma, q, alpha, tolerance } = design;
+  const se = standardError(sigma, users, q);
+  // σ² is a user's share of the variance, so p(1−p)/σ² requests' worth of information come with each user.
+  const clusteringKnown = users * design.samplesPerUser * rate >= 2 * ENOUGH_EVENT_USERS;
+  const perUser = clusteringKnown ? (rate * (1 - rate)) / sigma ** 2 : design.evenness;
+  const stable = { rate, effective: users * (1 - q) * perUser };
+  const passes = (z: number) => {
+    const canary = { rate: Math.min(1, Math.max(0, rate + z * se)), effective: users * q * perUser };
+    return (
+      differenceLimits(stable, canary, alpha).upper < tolerance &&
+      z * se < tolerance - normalCritical(alpha) * se
+    );
+  };
+  let [low, high] = [-8, 8];
+  if (!passes(low)) return 0;
+  for (let step = 0; step < 40; step += 1) {
+    const middle = (low + high) / 2;
+    if (passes(middle)) low = middle;
+    else high = middle;
+  }
+  return normalUpperTail(-low);
+}
+
+/** Users of both arms for which `ratePowerIfEqual` reaches the power. */
+export function usersNeededForRate(design: RateDesign, power: number): number {
+  let [low, high] = [2, 4];
+  while (ratePowerIfEqual(design, high) < power && high < 1e12) high *= 2;
+  low = high / 2;
+  for (let step = 0; step < 40; step += 1) {
+    const middle = (low + high) / 2;
+    if (ratePowerIfEqual(design, middle) < power) low = middle;
+    else high = middle;
+  }
+  return high;
 }

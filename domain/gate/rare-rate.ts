@@ -45,7 +45,7 @@ export function differenceLimits(
 }
 
 /** Users with an event, in both arms together, from which the clustering of the events is estimated rather than assumed to be total. */
-const ENOUGH_EVENT_USERS = 10;
+export const ENOUGH_EVENT_USERS = 10;
 
 /**
  * Effective sample size of an arm: p(1−p)/V where V is the clustered variance of the arm's rate if both arms behave alike; with few event

@@ -238,6 +238,8 @@ export interface GateBaseline {
   evenness: number;
   /** By guard id: spread of a user's influence, σ_L = √(Var(S − μN)) / N̄, in the guard's scale (ln for log-mean and p95). */
   sigma: Record<string, number>;
+  /** By guard id, for rates: events per request, 0–1. */
+  rates: Record<string, number>;
 }
 
 export interface GuardPlan {

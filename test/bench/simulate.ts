@@ -1,0 +1,126 @@
+import { baselineOf, baselineRequests } from '../../domain/gate/baseline.ts';
+import { look } from '../../domain/gate/look.ts';
+import { planGate } from '../../domain/gate/plan.ts';
+import { welch } from '../../domain/gate/reference.ts';
+import { type Decision, defaultGatePolicy, type GateMetric, type GatePlan } from '../../domain/gate/types.ts';
+import { judge } from '../../domain/gate/verdict.ts';
+import { type Population, randomOf, requestsOf } from './population.ts';
+import { RunningCanary } from './running.ts';
+
+const HOUR = 3_600_000;
+
+export interface Scenario {
+  name: string;
+  population: Population;
+  guards: GateMetric[];
+  /** True effect of the canary on the first guard's scale (0: A/A); built into the generators by the caller. */
+  effect: number;
+  /** Length of the canary, days; its horizons are whole weeks up to it. */
+  days: number;
+  /** Hours between looks. */
+  lookEvery: number;
+}
+
+export interface Outcome {
+  /** Hours until a guard stopped the canary; null: never. */
+  stoppedAfter: number | null;
+  /** Did the sequence of the first guard ever exclude the true effect, on the harmful side? */
+  missed: boolean;
+  /** Verdicts at the horizons, up to the first that is not `continue`. */
+  verdicts: Decision[];
+  /** At the first horizon: did the one-sided bound of the first guard cover the true effect? */
+  covered: boolean | null;
+  /** Textbook rule (Welch on requests, p < .05, 1000 samples an arm): significant at the first horizon; at any look. */
+  textbookOnce: boolean;
+  textbookEver: boolean;
+}
+
+/** Plans from a week of the same users before the release. */
+export function planOf(scenario: Scenario): GatePlan {
+  const policy = {
+    ...defaultGatePolicy,
+    metrics: scenario.guards,
+    weight: scenario.population.weight,
+    horizons: defaultGatePolicy.horizons.slice(0, scenario.days / 7),
+  };
+  const before = { ...scenario, population: { ...scenario.population, weight: 0 }, days: 7 };
+  const random = randomOf(99);
+  const { people, byHour } = requestsOf(before.population, 7 * 24, random);
+  const running = new RunningCanary(scenario.guards, Object.keys(scenario.population.metrics), 7, people, 0);
+  for (const [hour, users] of byHour.entries())
+    serve(running, scenario.population, people, users, hour, random);
+  const figures = running.figures(7 * 24 * HOUR, baselineRequests);
+  return planGate(policy, baselineOf(policy, figures));
+}
+
+function serve(
+  running: RunningCanary,
+  population: Population,
+  people: readonly { canary: boolean; traits: number[] }[],
+  users: readonly number[],
+  hour: number,
+  random: ReturnType<typeof randomOf>,
+): void {
+  const names = Object.keys(population.metrics);
+  for (const user of users) {
+    const person = people[user];
+    if (!person) continue;
+    const values: Record<string, number> = {};
+    for (const name of names) values[name] = population.metrics[name]?.(person, hour, random) ?? 0;
+    running.add(user, Math.floor(hour / 24), values);
+  }
+}
+
+/** One canary, looked at every `lookEvery` hours; with `toTheEnd` it goes on after a stop, so that coverage can be counted. */
+export function simulate(scenario: Scenario, plan: GatePlan, seed: number, toTheEnd: boolean): Outcome {
+  const { population, guards, days } = scenario;
+  const random = randomOf(seed);
+  const { people, byHour } = requestsOf(population, 24 * days, random);
+  const running = new RunningCanary(guards, Object.keys(population.metrics), days, people, population.weight);
+  const outcome: Outcome = {
+    stoppedAfter: null,
+    missed: false,
+    verdicts: [],
+    covered: null,
+    textbookOnce: false,
+    textbookEver: false,
+  };
+  const lower = guards[0]?.direction === 'lower';
+  const firstMetric = guards[0]?.metric ?? '';
+  for (const [hour, users] of byHour.entries()) {
+    serve(running, population, people, users, hour, random);
+    const elapsed = hour + 1;
+    const horizon = plan.horizons.findIndex(({ after }) => after === elapsed * HOUR);
+    if (elapsed % scenario.lookEvery !== 0 && horizon < 0) continue;
+    const figures = running.figures(elapsed * HOUR);
+    const seen = look(plan, figures, elapsed * HOUR);
+    const interval = seen.guards[0]?.interval;
+    if (interval && (lower ? interval[0] > scenario.effect : interval[1] < scenario.effect))
+      outcome.missed = true;
+    if (seen.harm && outcome.stoppedAfter === null) outcome.stoppedAfter = elapsed;
+    const significant = textbook(running, firstMetric);
+    outcome.textbookEver ||= significant;
+    if (outcome.stoppedAfter !== null && !toTheEnd) return outcome;
+    if (horizon < 0) continue;
+    if (horizon === 0) outcome.textbookOnce = significant;
+    const verdict = judge(plan, figures, horizon);
+    const bound = verdict.guards[0]?.bound;
+    if (horizon === 0 && bound != null)
+      outcome.covered = lower ? bound >= scenario.effect : bound <= scenario.effect;
+    const open = outcome.verdicts.every((decision) => decision === 'continue');
+    if (open) outcome.verdicts.push(verdict.decision);
+    if (verdict.decision !== 'continue' && !toTheEnd) return outcome;
+  }
+  return outcome;
+}
+
+function textbook(running: RunningCanary, metric: string): boolean {
+  const moments = ([0, 1] as const).map((arm) => {
+    const [n, sum, squares] = running.requestMoments(metric, arm);
+    return { n, mean: sum / n, variance: (squares - (sum * sum) / n) / (n - 1) };
+  });
+  const [stable, canary] = moments;
+  if (!stable || !canary || Math.min(stable.n, canary.n) < 1000) return false;
+  if (stable.variance + canary.variance === 0) return false;
+  return welch(stable, canary).p < 0.05;
+}
