@@ -23,6 +23,9 @@ const say = (line: string): void => console.error(line);
 /** Integration tests share two parts and wait a lot; more files at once only make each other slow. */
 const INTEGRATION_CONCURRENCY = 2;
 
+/** A test that hangs must fail, not hold everything up; milliseconds. */
+const TEST_TIMEOUT = 600_000;
+
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean' } },
   allowPositionals: true,
@@ -72,7 +75,11 @@ async function runTests(
   say(`\n== ${kind} tests: ${files.length} files`);
   const limits = concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`];
   const reporter = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
-  return passes(process.execPath, ['--test', ...limits, ...reporter, ...files], env);
+  return passes(
+    process.execPath,
+    ['--test', `--test-timeout=${TEST_TIMEOUT}`, ...limits, ...reporter, ...files],
+    env,
+  );
 }
 
 /** Starts what the integration tests share. */

@@ -2,14 +2,21 @@ import { Connection } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { SlipwayError } from '../../domain/errors.ts';
 
-/** Where Temporal is, as its standard environment configuration says: TEMPORAL_ADDRESS and the like, and temporal.toml profiles. */
-export function temporalConfig(): ReturnType<typeof loadClientConnectConfig> {
-  return loadClientConnectConfig();
+/**
+ * Where Temporal is, as its standard environment configuration says: TEMPORAL_ADDRESS and the like, and temporal.toml profiles. Variables
+ * given here stand over those of the process.
+ */
+export function temporalConfig(
+  variables: Readonly<Record<string, string>> = {},
+): ReturnType<typeof loadClientConnectConfig> {
+  const environment = Object.entries({ ...process.env, ...variables });
+  const given = environment.filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return loadClientConnectConfig({ overrideEnvVars: Object.fromEntries(given) });
 }
 
 /** Connects with the standard environment configuration. Throws DEPENDENCY_UNAVAILABLE when the server does not answer. */
-export async function connectTemporal(): Promise<Connection> {
-  const { connectionOptions } = temporalConfig();
+export async function connectTemporal(variables: Readonly<Record<string, string>> = {}): Promise<Connection> {
+  const { connectionOptions } = temporalConfig(variables);
   try {
     return await Connection.connect(connectionOptions);
   } catch (cause) {

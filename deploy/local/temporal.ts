@@ -123,6 +123,8 @@ export async function startLocalTemporal(options: TemporalOptions): Promise<Loca
     logFile: join(state, 'logs', 'temporal-server.log'),
     ready: () => serves(address),
     readyTimeoutMs: 120_000,
+    // Stopped soon after a start, the server waits long for its own system workers; what it has committed is safe either way.
+    graceMs: 3000,
   });
   return { address, process: server };
 }

@@ -1,8 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
+import { takeLock } from '../lock.ts';
 import type { Tool } from './spec.ts';
 
 /** Go's words for this platform, which the release archives use too. */
@@ -48,36 +48,22 @@ export async function placeInCache(
 
 const LOCK_POLL_MS = 200;
 
-/**
- * Runs one holder of the named lock at a time on this machine. The lock is an operating system's lock on a SQLite file: it goes with its
- * holder, however that dies, so there is no stale lock to clear.
- */
+/** Runs one holder of the named lock at a time on this machine. */
 export async function withLock<T>(
   name: string,
   work: () => Promise<T>,
   { root = cacheRoot(), onWait = () => undefined }: { root?: string; onWait?: () => void } = {},
 ): Promise<T> {
-  mkdirSync(root, { recursive: true });
-  const lock = new DatabaseSync(join(root, `.${name}.lock`));
+  const file = join(root, `.${name}.lock`);
+  let release = takeLock(file);
+  if (!release) onWait();
+  while (!release) {
+    await delay(LOCK_POLL_MS);
+    release = takeLock(file);
+  }
   try {
-    lock.exec('PRAGMA busy_timeout = 0');
-    for (let tries = 0; !taken(lock); tries++) {
-      if (tries === 0) onWait();
-      await delay(LOCK_POLL_MS);
-    }
     return await work();
   } finally {
-    lock.close();
-  }
-}
-
-function taken(lock: DatabaseSync): boolean {
-  const BUSY = 5;
-  try {
-    lock.exec('BEGIN EXCLUSIVE');
-    return true;
-  } catch (error) {
-    if (error instanceof Error && 'errcode' in error && error.errcode === BUSY) return false;
-    throw error;
+    release();
   }
 }

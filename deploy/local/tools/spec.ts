@@ -22,6 +22,9 @@ export interface Tool {
   goFlags: readonly string[];
 }
 
+/** Leaves the tables for debuggers out: a third of the size. */
+const STRIP = '-ldflags=-s -w';
+
 const GITHUB = 'https://github.com';
 
 /** Accepts the first `N.N.N` in the output from the given minor version on, within the same major version. */
@@ -43,7 +46,7 @@ export const temporalServer: Tool = {
     return { archive: `${base}/temporal_1.32.1_${os}_${arch}.tar.gz`, checksums: `${base}/checksums.txt` };
   },
   goPackage: 'go.temporal.io/server/cmd/server',
-  goFlags: [],
+  goFlags: [STRIP],
 };
 
 export const temporalUi: Tool = {
@@ -60,7 +63,7 @@ export const temporalUi: Tool = {
     };
   },
   goPackage: 'github.com/temporalio/ui-server/v2/cmd/server',
-  goFlags: [],
+  goFlags: [STRIP],
 };
 
 export const prometheus: Tool = {
@@ -74,7 +77,10 @@ export const prometheus: Tool = {
     return { archive: `${base}/prometheus-3.13.5.${os}-${arch}.tar.gz`, checksums: `${base}/sha256sums.txt` };
   },
   goPackage: 'github.com/prometheus/prometheus/cmd/prometheus',
-  goFlags: ['-tags=remove_all_sd'], // keeps static, file and http discovery, and halves the build
+  goFlags: [
+    '-tags=remove_all_sd', // keeps static, file and http discovery, and halves the build
+    `${STRIP} -X github.com/prometheus/common/version.Version=3.13.5`,
+  ],
 };
 
 export const allTools: readonly Tool[] = [temporalServer, temporalUi, prometheus];

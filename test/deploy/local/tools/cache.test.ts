@@ -69,7 +69,7 @@ test('a program on PATH comes first, unless it is too old', async () => {
 test('a download is used when it runs here, else the tool is built', async () => {
   const asked: string[] = [];
   const downloads =
-    (text: string): ResolveOptions['download'] =>
+    (text: string): NonNullable<ResolveOptions['download']> =>
     async (_, folder) => {
       asked.push('download');
       writeFileSync(join(folder, 'sample'), text, { mode: 0o755 });
