@@ -90,11 +90,12 @@ create unique index scores_attached on scores (request_id, evaluator) where batc
 
 -- What a tenant's people said about an answer; its score is in `scores` as the evaluator `feedback`.
 create table feedback (
-  request_id uuid primary key,
+  request_id uuid not null,
   tenant text not null,
   at timestamptz not null default now(),
   score double precision not null,
-  comment text
+  comment text,
+  primary key (request_id, tenant)
 );
 
 -- Answers waiting for the online evaluator. Neither arm nor release nor revision: the judge is blind (invariant 12).
