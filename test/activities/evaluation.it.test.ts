@@ -164,6 +164,7 @@ test('an endpoint that goes down is no wrong answer: the evaluation goes on wher
   });
   const release = await releaseOf(questions(20), [endpoint.url]);
   await assert.rejects(evaluate(release, { concurrency: 1 }), retryable(/7 of 20 cases; .* answered 503/));
+  assert.equal(endpoint.asked.length, 8);
   await assert.rejects(evaluate(release), retryable(/7 of 20 cases/));
   down = false;
   answered = 100;

@@ -7,9 +7,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pino from 'pino';
 import { createJudge } from '../../adapters/judge/autoevals.ts';
 import { type EvaluatorOptions, startEvaluator } from '../../evaluator/evaluator.ts';
+import { createMetrics } from '../../evaluator/metrics.ts';
+import { scoreRound } from '../../evaluator/round.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { attachScores, recordBatch } from '../../store/ledger.ts';
-import { countQueuedAnswers } from '../../store/scoring-queue.ts';
+import { claimAnswers, countQueuedAnswers } from '../../store/scoring-queue.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
 import { type ModelEndpoint, type Reply, startModelEndpoint } from '../support/model-endpoint.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
@@ -150,6 +152,25 @@ test('while the judge is down answers wait, and nothing is lost', async () => {
     (await scores()).map((score) => score.request),
     [...ids].sort(),
   );
+});
+
+test('after a failure the round ends: what failed comes again later, what was not asked at once', async () => {
+  await answer(4);
+  let asked = 0;
+  const judge = {
+    score: async () => {
+      asked += 1;
+      if (asked === 2) throw new Error('no judgement');
+      return { score: 1, rationale: null };
+    },
+  };
+  const { signal } = new AbortController();
+  const round = { db, judge, name: 'judge', criteria: 'x', concurrency: 1, claimMs: 60_000, signal };
+  const result = await scoreRound({ ...round, metrics: createMetrics() });
+  assert.deepEqual([result.claimed, result.failure?.message, asked], [4, 'no judgement', 2]);
+  assert.equal((await scores()).length, 1);
+  const left = await claimAnswers(db, { limit: 10, claimMs: 1 });
+  assert.deepEqual([left.length, await countQueuedAnswers(db)], [2, 3]);
 });
 
 test('an answer on which the judge says nothing usable holds up no other', async () => {

@@ -105,11 +105,17 @@ test('a request without a user message is refused', () => {
 });
 
 test('a variable without a default must be given, an undeclared one must not', () => {
-  const content = prompt({ variables: [{ name: 'product' }, { name: 'constructor', default: '' }] });
+  const content = prompt({
+    variables: [{ name: 'product' }, { name: 'constructor', default: 'one' }],
+    template: '{{input}} {{constructor}}',
+  });
   const render = (variables: Record<string, string>) =>
     renderMessages(content, { messages: [user('x')], variables });
   assert.throws(() => render({}), refusal('PROMPT_VARIABLE_MISSING', 'variables.product'));
-  assert.equal(render({ product: '' })[0]?.content, 'You answer for .');
+  assert.deepEqual(
+    render({ product: '' }).map((message) => message.content),
+    ['You answer for .', 'x one'],
+  );
   for (const name of ['tone', 'input', 'toString', '__proto__']) {
     assert.throws(
       () => render({ product: 'x', ...JSON.parse(`{"${name}":"x"}`) }),
