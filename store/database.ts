@@ -23,6 +23,8 @@ export function openDatabase(
     connectionTimeoutMillis: 5_000,
   });
   pool.on('error', () => {});
+  // Also between two statements of a transaction, when the pool itself does not listen.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return pool;
 }
 
