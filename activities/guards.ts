@@ -42,19 +42,20 @@ async function measureArm(
   windowMs: number,
 ): Promise<ArmMeasurement> {
   const queries = guardQueries(metric, selector, windowMs);
-  const [requests, answer] = await Promise.all([
-    prometheus.query(queries.requests),
-    prometheus.query(queries.value),
-  ]);
-  const count = measuredOf(requests);
+  // One after the other: a value that is still missing when its requests are there is missing for another reason.
+  const asked = await prometheus.query(queries.requests);
+  const all = queries.population === null ? null : await prometheus.query(queries.population.requests);
+  const answer = await prometheus.query(queries.value);
+  let requests = measuredOf(asked);
+  const population = all === null ? undefined : measuredOf(all);
+  if (asked.kind === 'empty' && queries.population !== null && all?.kind === 'value') {
+    requests = await zeroIfKnown(prometheus, queries.population.metric);
+  }
   let value = measuredOf(answer);
   if (answer.kind === 'empty' && queries.zeroIfAbsent !== null) {
     value = await zeroIfKnown(prometheus, queries.zeroIfAbsent);
   }
-  if (queries.kind === 'total' && 'value' in value && 'value' in count && count.value > 0) {
-    value = { value: value.value / count.value };
-  }
-  return { requests: count, value };
+  return { requests, value, population };
 }
 
 async function zeroIfKnown(prometheus: Prometheus, metric: string): Promise<Measured> {

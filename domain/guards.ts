@@ -17,14 +17,18 @@ export interface ArmSelector {
 export interface GuardQueries {
   /** Requests in the window that the value is about. */
   requests: string;
+  /** Share, p95 or mean: one query, so that numerator and denominator are of one moment. */
   value: string;
-  /** `total`: the value is to be divided by the requests. `figure`: it stands as it is. */
-  kind: 'total' | 'figure';
   /** A counter that has not counted yet has no series: if Prometheus knows this metric, its absence is zero. */
   zeroIfAbsent: string | null;
+  /**
+   * Where the value is about some requests only (streams): the query for all of them, and the metric whose absence then means that there
+   * were none; else null.
+   */
+  population: { requests: string; metric: string } | null;
 }
 
-/** Requests and value are summed over the same labels, so that a ratio never joins series whose labels do not match. */
+/** Both sides of a ratio are summed up to one series without labels, so that it never joins series whose labels do not match. */
 export function guardQueries(metric: GuardMetric, selector: ArmSelector, windowMs: number): GuardQueries {
   const labels = `{${labelsOf(selector)}}[${Math.max(1, Math.round(windowMs / 1000))}s]`;
   const total = (name: string): string => `sum(increase(${name}${labels}))`;
@@ -32,15 +36,15 @@ export function guardQueries(metric: GuardMetric, selector: ArmSelector, windowM
     `histogram_quantile(0.95, sum by (le) (rate(${name}_bucket${labels})))`;
   const share = (name: string): GuardQueries => ({
     requests: total('llm_requests_total'),
-    value: total(name),
-    kind: 'total',
+    value: `${total(name)} / ${total('llm_requests_total')}`,
     zeroIfAbsent: name,
+    population: null,
   });
   const quantile = (name: string): GuardQueries => ({
     requests: total(`${name}_count`),
     value: p95(name),
-    kind: 'figure',
     zeroIfAbsent: null,
+    population: null,
   });
   switch (metric) {
     case 'errors':
@@ -50,13 +54,16 @@ export function guardQueries(metric: GuardMetric, selector: ArmSelector, windowM
     case 'latency-p95':
       return quantile('llm_request_latency_seconds');
     case 'ttft-p95':
-      return quantile('llm_ttft_seconds');
+      return {
+        ...quantile('llm_ttft_seconds'),
+        population: { requests: total('llm_requests_total'), metric: 'llm_ttft_seconds' },
+      };
     case 'cost':
       return {
         requests: total('llm_request_cost_dollars_count'),
-        value: total('llm_request_cost_dollars_sum'),
-        kind: 'total',
+        value: `${total('llm_request_cost_dollars_sum')} / ${total('llm_request_cost_dollars_count')}`,
         zeroIfAbsent: null,
+        population: null,
       };
   }
 }
@@ -71,6 +78,8 @@ function labelsOf({ application, arm, revision }: ArmSelector): string {
 export interface ArmMeasurement {
   requests: Measured;
   value: Measured;
+  /** All requests, where the value is about some of them only. */
+  population?: Measured | undefined;
 }
 
 /**
@@ -114,6 +123,9 @@ export function readGuard(
     message,
   });
 
+  if (noneStreams(measured.canary) && noneStreams(measured.stable)) {
+    return reading('waiting', null, `${metric}: no request of either arm was streamed`);
+  }
   for (const arm of ['canary', 'stable'] as const) {
     const count = requests[arm];
     if (count === null)
@@ -159,6 +171,11 @@ export function lookAt(readings: GuardReading[]): GuardLook {
     .map((reading) => reading.message)
     .join('; ');
   return { state, readings, message: message === '' ? 'the policy has no guards' : message };
+}
+
+/** An application that does not stream has no time to first token, and lacks nothing; one without any requests does. */
+function noneStreams({ requests, population }: ArmMeasurement): boolean {
+  return population !== undefined && figureOf(requests) === 0 && (figureOf(population) ?? 0) > 0;
 }
 
 function figureOf(measured: Measured): number | null {

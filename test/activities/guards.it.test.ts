@@ -6,7 +6,7 @@ import { digestOf, shortDigest } from '../../domain/digest.ts';
 import type { GuardLook, GuardReading, GuardState } from '../../domain/guards.ts';
 import type { GuardMetric } from '../../domain/policy/policy.ts';
 import type { Arm } from '../../domain/words.ts';
-import { startScraped } from '../support/scraped.ts';
+import { type Served, startScraped } from '../support/scraped.ts';
 import { until } from '../support/servings.ts';
 import { startPrometheus, type TestPrometheus } from '../support/stack.ts';
 
@@ -43,9 +43,10 @@ const subjectOf = (application: string, ...metrics: GuardMetric[]): GuardSubject
 });
 
 /** So many requests on an arm, in several steps, so that every series is scraped before and after. */
+type Behaviour = Omit<Served, 'fails'> & { failEvery?: number };
 interface Traffic {
-  stable?: { seconds: number; dollars: number; failEvery?: number };
-  canary?: { seconds: number; dollars: number; failEvery?: number };
+  stable?: Behaviour;
+  canary?: Behaviour;
 }
 
 async function withTraffic<T>(
@@ -59,12 +60,12 @@ async function withTraffic<T>(
     for (const arm of ['stable', 'canary'] as const satisfies Arm[]) {
       const behaviour = traffic[arm];
       if (behaviour === undefined) continue;
-      const { failEvery, seconds, dollars } = behaviour;
-      const fails = failEvery !== undefined && count % failEvery === 0;
+      const { failEvery, ...served } = behaviour;
+      const fails = failEvery === undefined ? undefined : count % failEvery === 0;
       const revision = shortDigest(revisions[arm]);
       scraped.serve(
         { application, arm, revision, tenant: count % 2 === 0 ? 'a' : 'b' },
-        { seconds, dollars, fails },
+        { ...served, fails },
       );
     }
   };
@@ -169,8 +170,8 @@ test('what cannot be measured is an error with its reason: one arm only, an unkn
       ({ state }) => state === 'ok',
     );
     // The counter of errors is announced and has counted nothing for this application; that of violations does not exist here.
-    const seen = await look('errors', 'violations', 'ttft-p95');
-    assert.deepEqual(states(seen), { errors: 'ok', violations: 'error', 'ttft-p95': 'error' });
+    const seen = await look('errors', 'violations');
+    assert.deepEqual(states(seen), { errors: 'ok', violations: 'error' });
     assert.match(
       readingOf(seen, 'violations').message,
       /Prometheus knows no metric llm_guardrail_violations_total/,
@@ -178,6 +179,24 @@ test('what cannot be measured is an error with its reason: one arm only, an unkn
   });
   const nobody = await measureGuards(prometheus(), subjectOf('nobody', 'errors', 'cost'));
   assert.equal(nobody.state, 'error');
+});
+
+test('time to first token is measured on streams; without any there is nothing to say, with one arm alone there is an error', async () => {
+  const plain = { seconds: 1, dollars: 0.001 };
+  const streamed = { ...plain, ttftSeconds: 0.15 };
+  const ttftOf = (application: string, traffic: Traffic, state: GuardState, text: RegExp) =>
+    withTraffic(application, traffic, (look) =>
+      until(
+        state,
+        () => look('ttft-p95'),
+        (seen) => seen.state === state && text.test(seen.message),
+      ),
+    );
+  await ttftOf('plain', { stable: plain, canary: plain }, 'waiting', /no request of either arm was streamed/);
+  await ttftOf('half', { stable: streamed, canary: plain }, 'error', /the canary arm has no traffic/);
+  await ttftOf('streamed', { stable: streamed, canary: streamed }, 'ok', /canary 0\.20 s, stable 0\.20 s/);
+  const slow = { ...plain, ttftSeconds: 3 };
+  await ttftOf('slow', { stable: streamed, canary: slow }, 'failed', /ttft-p95 breached/);
 });
 
 test('Prometheus stopped: every guard is an error that says so; started again, it measures by itself', async () => {

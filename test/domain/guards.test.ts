@@ -66,6 +66,24 @@ test('too few requests on either arm have nothing to say yet', () => {
   assert.equal(readGuard(latency, { canary: arm(50, 99), stable: arm(50, 1) }, MIN).state, 'failed');
 });
 
+test('an application that does not stream has no time to first token; one arm alone that does not is an error', () => {
+  const ttft: GuardPolicy = { metric: 'ttft-p95', ratio: 2, plus: 0.25 };
+  const silent = (all: number): ArmMeasurement => ({
+    requests: { value: 0 },
+    value: { missing: 'Prometheus has no data for it' },
+    population: { value: all },
+  });
+  const streaming = { ...arm(100, 0.2), population: { value: 200 } };
+  const none = readGuard(ttft, { canary: silent(100), stable: silent(900) }, MIN);
+  assert.deepEqual(
+    [none.state, none.message],
+    ['waiting', 'ttft-p95: no request of either arm was streamed'],
+  );
+  assert.equal(readGuard(ttft, { canary: silent(100), stable: streaming }, MIN).state, 'error');
+  assert.equal(readGuard(ttft, { canary: streaming, stable: silent(900) }, MIN).state, 'error');
+  assert.equal(readGuard(ttft, { canary: silent(0), stable: silent(0) }, MIN).state, 'error');
+});
+
 test('in one look a breach counts more than what could not be measured, and that more than waiting', () => {
   const readings = {
     failed: readGuard(latency, { canary: arm(100, 9), stable: arm(100, 1) }, MIN),
@@ -113,7 +131,10 @@ test('each metric is asked for one arm of one revision of one application, over 
   const asked = Object.fromEntries(
     guardMetrics.map((metric) => [metric, guardQueries(metric, selector, 300_000)]),
   );
-  assert.equal(asked.errors?.value, `sum(increase(llm_requests_failed_total${labels}))`);
+  assert.equal(
+    asked.errors?.value,
+    `sum(increase(llm_requests_failed_total${labels})) / sum(increase(llm_requests_total${labels}))`,
+  );
   assert.equal(asked.errors?.requests, `sum(increase(llm_requests_total${labels}))`);
   assert.equal(asked.errors?.zeroIfAbsent, 'llm_requests_failed_total');
   assert.equal(
@@ -122,4 +143,8 @@ test('each metric is asked for one arm of one revision of one application, over 
   );
   assert.equal(asked['ttft-p95']?.requests, `sum(increase(llm_ttft_seconds_count${labels}))`);
   assert.equal(asked['ttft-p95']?.zeroIfAbsent, null);
+  assert.deepEqual(asked['ttft-p95']?.population, {
+    requests: `sum(increase(llm_requests_total${labels}))`,
+    metric: 'llm_ttft_seconds',
+  });
 });

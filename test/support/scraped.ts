@@ -5,6 +5,15 @@ import type { Arm } from '../../domain/words.ts';
 
 const labelNames = ['application', 'revision', 'arm', 'tenant'];
 
+export interface Served {
+  seconds: number;
+  dollars: number;
+  /** Of a streamed request. */
+  ttftSeconds?: number | undefined;
+  /** Left out: the counter of failures has no series for these labels. */
+  fails?: boolean | undefined;
+}
+
 /** A process that Prometheus scrapes, with the gateway's metrics as far as the guards ask for them. */
 export async function startScraped() {
   const registry = new Registry();
@@ -16,6 +25,7 @@ export async function startScraped() {
   const requests = counter('llm_requests_total');
   const failed = counter('llm_requests_failed_total', ['reason']);
   const latency = histogram('llm_request_latency_seconds', [0.1, 0.5, 1, 2, 5, 10, 30, 60]);
+  const ttft = histogram('llm_ttft_seconds', [0.05, 0.1, 0.2, 0.5, 1, 2, 5]);
   const cost = histogram('llm_request_cost_dollars', [0.001, 0.01, 0.1]);
   const server = createServer(async (_request, response) => {
     response.setHeader('content-type', registry.contentType).end(await registry.metrics());
@@ -27,13 +37,14 @@ export async function startScraped() {
     /** One request of an arm. */
     serve(
       subject: { application: string; arm: Arm; revision: string; tenant?: string },
-      { seconds, dollars, fails = false }: { seconds: number; dollars: number; fails?: boolean },
+      { seconds, dollars, ttftSeconds, fails }: Served,
     ): void {
       const labels = { tenant: 'a', ...subject };
       requests.inc(labels);
-      if (fails) failed.inc({ ...labels, reason: 'upstream' });
+      if (fails !== undefined) failed.inc({ ...labels, reason: 'upstream' }, fails ? 1 : 0);
       latency.observe(labels, seconds);
       cost.observe(labels, dollars);
+      if (ttftSeconds !== undefined) ttft.observe(labels, ttftSeconds);
     },
     stop: async (): Promise<void> => {
       server.closeAllConnections();
