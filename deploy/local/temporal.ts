@@ -2,11 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Connection } from '@temporalio/client';
 import { stringify } from 'yaml';
+import { checkDynamicConfig, type DynamicConfig, renderDynamicConfig } from './dynamic-config.ts';
 import { freePort } from './ports.ts';
 import type { ManagedProcess, Supervisor } from './processes.ts';
-
-/** Dynamic config of the server as temporal.yaml gives it: plain values by key. */
-export type DynamicConfig = Readonly<Record<string, unknown>>;
 
 export interface TemporalOptions {
   supervisor: Supervisor;
@@ -87,12 +85,6 @@ async function serverConfig({ state, port, volatile = false }: TemporalOptions):
   };
 }
 
-/** The file format of the server: for each key a list of values under constraints, of which none are used here. */
-export function renderDynamicConfig(values: DynamicConfig): string {
-  const entries = Object.entries(values).map(([key, value]) => [key, [{ value, constraints: {} }]]);
-  return stringify(Object.fromEntries(entries));
-}
-
 async function serves(address: string): Promise<boolean> {
   const connection = await Connection.connect({ address, connectTimeout: 1000 });
   try {
@@ -109,11 +101,13 @@ async function serves(address: string): Promise<boolean> {
 
 /** Starts a Temporal server with its four services in one process on a SQLite file that survives. */
 export async function startLocalTemporal(options: TemporalOptions): Promise<LocalTemporal> {
-  const { supervisor, program, state, port } = options;
+  const { supervisor, program, state, port, volatile = false } = options;
   mkdirSync(state, { recursive: true });
   const configFile = join(state, 'server.yaml');
   writeFileSync(configFile, stringify(await serverConfig(options)));
-  writeFileSync(join(state, 'dynamic-config.yaml'), renderDynamicConfig(options.dynamicConfig));
+  const dynamicConfigFile = join(state, 'dynamic-config.yaml');
+  writeFileSync(dynamicConfigFile, renderDynamicConfig(options.dynamicConfig));
+  await checkDynamicConfig(program, dynamicConfigFile, options.dynamicConfig);
   const address = `127.0.0.1:${port}`;
   const server = await supervisor.start({
     name: 'Temporal server',
@@ -124,7 +118,7 @@ export async function startLocalTemporal(options: TemporalOptions): Promise<Loca
     ready: () => serves(address),
     readyTimeoutMs: 120_000,
     // Stopped soon after a start, the server waits long for its own system workers; what it has committed is safe either way.
-    graceMs: 3000,
+    graceMs: volatile ? 500 : 3000,
   });
   return { address, process: server };
 }
