@@ -43,8 +43,10 @@ function programs(account: Account | undefined): Programs {
   return found;
 }
 
+const passwordFile = (state: string): string => join(state, 'postgres.password');
+
 function password(state: string): string {
-  const file = join(state, 'postgres.password');
+  const file = passwordFile(state);
   if (!existsSync(file)) writeFileSync(file, randomBytes(18).toString('base64url'), { mode: 0o600 });
   return readFileSync(file, 'utf8').trim();
 }
@@ -106,6 +108,9 @@ export async function startLocalPostgres(options: PostgresOptions): Promise<Loca
   const found = programs(account);
   const purpose = `data-${createHash('sha256').update(state).digest('hex').slice(0, 12)}`;
   const data = join(reachableFolder(join(state, 'postgres'), purpose, account), 'data');
+  // A new state folder where an old one was removed: its data must go with it when they live elsewhere.
+  if (!existsSync(passwordFile(state)) && !data.startsWith(state))
+    rmSync(data, { recursive: true, force: true });
   const secret = password(state);
   if (!existsSync(join(data, 'PG_VERSION'))) {
     mkdirSync(dirname(data), { recursive: true, mode: 0o755 });
