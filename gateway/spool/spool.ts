@@ -114,6 +114,17 @@ export class Spool {
     return this.#current;
   }
 
+  /** After a failed write: takes requests again once a segment can be opened. */
+  heal(): void {
+    if (!this.#broken) return;
+    try {
+      this.#open();
+      this.#broken = false;
+    } catch {
+      // Still not; the mover tries again.
+    }
+  }
+
   /** Closes the current segment, so that it can be moved. */
   rotate(): void {
     const current = this.#current;
@@ -143,7 +154,6 @@ export class Spool {
     unlinkSync(join(this.#folder, segment.name));
     this.#closed = this.#closed.filter((other) => other !== segment);
     this.#bytes -= segment.bytes;
-    this.#broken = false;
   }
 
   close(): void {
