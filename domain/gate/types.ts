@@ -48,9 +48,9 @@ export interface GateMetric {
 export interface GatePolicy {
   /** When the gate may say promote, after the canary began; rising; whole weeks in production. */
   horizons: number[];
-  /** Samples that each arm needs, of every metric. */
+  /** Samples (served requests) that each arm needs. */
   minSamples: number;
-  /** Users that each arm needs, of every metric. */
+  /** Users that each arm needs. */
   minUsers: number;
   /** Time between two looks of the guards. */
   lookEvery: number;

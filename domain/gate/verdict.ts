@@ -1,4 +1,5 @@
 import { digestOf } from '../digest.ts';
+import type { Arm } from '../words.ts';
 import { tCritical, tUpperTail } from './distributions.ts';
 import { type Estimate, estimateOf, readable } from './estimate.ts';
 import { figuresDigest } from './evidence.ts';
@@ -8,6 +9,7 @@ import { differenceLimits } from './rare-rate.ts';
 import { referenceFigures } from './reference.ts';
 import { SAMPLE_RATIO_ALPHA, sampleRatio } from './sample-ratio.ts';
 import type {
+  ArmCounts,
   Decision,
   GateFigures,
   GatePlan,
@@ -46,7 +48,11 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
   const ratio = sampleRatio(totals.traffic, totals.phases);
   const broken = seen.sampleRatio.broken || ratio.pValue < SAMPLE_RATIO_ALPHA;
   const guards = guardVerdicts(plan, figures, seen.guards, horizon.alpha);
-  const shortfalls = guards.flatMap((guard) => shortfall(plan, guard));
+  const arms = {
+    stable: traffic(figures, guards, 'stable', ratio.stable),
+    canary: traffic(figures, guards, 'canary', ratio.canary),
+  };
+  const shortfalls = shortfall(plan, arms);
 
   const reasons: Reason[] = seen.reasons.filter((reason) => reason.code !== 'sample-ratio');
   if (broken) reasons.push(brokenRatio(ratio));
@@ -109,10 +115,7 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
       alphaSpent: figure(spent),
     },
     elapsed,
-    arms: {
-      stable: traffic(figures, 'stable', ratio.stable),
-      canary: traffic(figures, 'canary', ratio.canary),
-    },
+    arms,
     guards,
     firstErrors: seen.firstErrors,
     sampleRatio: {
@@ -128,9 +131,21 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
   };
 }
 
-function traffic(figures: GateFigures, arm: 'stable' | 'canary', users: number) {
+/**
+ * Requests and distinct users of an arm. The sample ratio counts a user in the arm of the first request only; one who came to the canary
+ * with a rising weight is counted by the metrics.
+ */
+function traffic(
+  figures: GateFigures,
+  guards: readonly GuardLook[],
+  arm: Arm,
+  firstUsers: number,
+): ArmCounts {
   const rows = figures.totals.traffic.filter((row) => row.arm === arm);
-  return { users, samples: rows.reduce((sum, row) => sum + row.requests, 0) };
+  return {
+    users: Math.max(firstUsers, ...guards.map((guard) => guard[arm].users)),
+    samples: rows.reduce((sum, row) => sum + row.requests, 0),
+  };
 }
 
 function guardVerdicts(
@@ -202,19 +217,21 @@ function harmBound(guard: GuardPlan, estimate: Estimate, alpha: number): number 
     : figure(Math.min(estimate.difference - reach, exact?.lower ?? Number.POSITIVE_INFINITY));
 }
 
-function shortfall(plan: GatePlan, guard: GuardVerdict): Reason[] {
-  if (guard.state === 'Error') return [];
-  const { minSamples, minUsers } = plan.policy;
-  const samples = Math.min(guard.stable.samples, guard.canary.samples);
-  const users = Math.min(guard.stable.users, guard.canary.users);
+/**
+ * What the policy wants of each arm's traffic. A metric that only a share of the requests has (scores) answers for itself: by its own
+ * users, standard error and degrees of freedom, and never with fewer users than a look needs.
+ */
+function shortfall({ policy }: GatePlan, { stable, canary }: Record<Arm, ArmCounts>): Reason[] {
+  const samples = Math.min(stable.samples, canary.samples);
+  const users = Math.min(stable.users, canary.users);
   const reasons: Reason[] = [];
-  if (samples < minSamples) {
-    const words = `${tidy(samples)} samples in the smaller arm; the policy wants ${tidy(minSamples)}`;
-    reasons.push({ code: 'too-few-samples', guard: guard.guard, words });
+  if (samples < policy.minSamples) {
+    const words = `${tidy(samples)} samples in the smaller arm; the policy wants ${tidy(policy.minSamples)}`;
+    reasons.push({ code: 'too-few-samples', words });
   }
-  if (users < minUsers && guard.reason?.code !== 'too-few-users') {
-    const words = `${tidy(users)} users in the smaller arm; the policy wants ${tidy(minUsers)}`;
-    reasons.push({ code: 'too-few-users', guard: guard.guard, words });
+  if (users < policy.minUsers) {
+    const words = `${tidy(users)} users in the smaller arm; the policy wants ${tidy(policy.minUsers)}`;
+    reasons.push({ code: 'too-few-users', words });
   }
   return reasons;
 }
