@@ -77,6 +77,15 @@ describe('judge', () => {
     assert.equal(choose('It costs 20 euros.'), 'D');
   });
 
+  it('tells which of two responses is better', () => {
+    const text = (one: string, other: string) =>
+      `[Instruction 1]\nHow long are gift cards valid?\n[Response 1]\n${one}\n\n[Instruction 2]\nHow long are gift cards valid?
+[Response 2]\n${other}\n\nIs the first response better than the second?`;
+    const better = (one: string, other: string) => judge(text(one, other), ['Yes', 'No'], knowledge).choice;
+    assert.equal(better('For 3 years.', 'For 1 year.'), 'Yes');
+    assert.equal(better('For 1 year.', 'For 3 years.'), 'No');
+  });
+
   it('judges by the criterion what the knowledge does not hold', () => {
     const task = 'What is the capital of France?';
     const criterion = 'The answer names Paris as the capital.';

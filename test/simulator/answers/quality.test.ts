@@ -167,15 +167,9 @@ describe('prompts and the quality of answers', () => {
       'two versions of one fact',
     );
     better(
-      {
-        system: good,
-        examples: [{ input: 'How long are gift cards valid?', output: 'They are valid for 9 years.' }],
-      },
-      {
-        system: good,
-        examples: [{ input: 'How long are gift cards valid?', output: 'They are valid for 3 years.' }],
-      },
-      'a wrong example',
+      { system: good, examples: [{ input: 'How long are gift cards valid?', output: 'No idea.' }] },
+      { system: good },
+      'a bad example',
     );
     const limited = accuracy({ system: `${good}\nAnswer in at most three words.` });
     assert.ok(limited < 0.2, `three words: ${limited}`);

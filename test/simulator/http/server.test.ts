@@ -68,7 +68,8 @@ describe('HTTP API', () => {
     const short = await client.chat.completions.create({ ...request, max_tokens: 3 });
     assert.equal(short.choices[0]?.finish_reason, 'length');
     assert.equal(short.usage?.completion_tokens, 3);
-    assert.ok(whole.startsWith(short.choices[0]?.message.content ?? '-'));
+    const beginning = short.choices[0]?.message.content ?? '';
+    assert.ok(whole.startsWith(beginning) && beginning.length < whole.length);
     const word = whole.split(' ')[2] ?? '';
     const stopped = await client.chat.completions.create({ ...request, stop: [word] });
     assert.equal(stopped.choices[0]?.finish_reason, 'stop');
@@ -212,29 +213,4 @@ describe('HTTP API under special settings', () => {
       assert.match(await served.metrics(), /kv_cache_usage_perc\{[^}]*\} 0\n/);
     });
   }
-
-  it('sends fewer chunks with a stream interval, and the same text', async (test) => {
-    const texts: string[] = [];
-    const counts: number[] = [];
-    for (const streamInterval of [1, 8]) {
-      const served = await serve({ streamInterval, speed: 5 });
-      test.after(() => served.close());
-      const client = new OpenAI({ baseURL: `${served.url}/v1`, apiKey: 'unused' });
-      let text = '';
-      let count = 0;
-      for await (const chunk of await client.chat.completions.create({
-        model: 'support',
-        messages,
-        temperature: 0,
-        stream: true,
-      })) {
-        text += chunk.choices[0]?.delta.content ?? '';
-        count += 1;
-      }
-      texts.push(text);
-      counts.push(count);
-    }
-    assert.equal(texts[0], texts[1]);
-    assert.ok((counts[1] ?? 0) < (counts[0] ?? 0));
-  });
 });
