@@ -3,6 +3,7 @@
  * tests. Other arguments are paths (or parts of paths) and choose among the test files. Ends with 0 only when everything passed.
  */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { glob } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,6 +16,7 @@ import { startLocalTemporal } from '../deploy/local/temporal.ts';
 import { resolveTool } from '../deploy/local/tools/resolve.ts';
 import { allTools, temporalServer } from '../deploy/local/tools/spec.ts';
 import { SHARED_DATABASE, SHARED_TEMPORAL, temporaryFolder } from './support/stack.ts';
+import { noTests, sum, type Tally } from './support/tally.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const bin = (name: string): string => join(ROOT, 'node_modules', '.bin', name);
@@ -64,7 +66,9 @@ async function testFiles(kind: Kind): Promise<string[]> {
   return files.sort();
 }
 
-/** Runs test files with Node's runner, which prints its summary at the end; no files pass. */
+let counted = noTests;
+
+/** Runs test files with Node's runner and adds what it counted; no files pass. */
 async function runTests(
   kind: Kind,
   concurrency: number | undefined,
@@ -73,13 +77,26 @@ async function runTests(
   const files = await testFiles(kind);
   if (files.length === 0) return true;
   say(`\n== ${kind} tests: ${files.length} files`);
-  const limits = concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`];
-  const reporter = ['--test-reporter=spec', '--test-reporter-destination=stdout'];
-  return passes(
-    process.execPath,
-    ['--test', `--test-timeout=${TEST_TIMEOUT}`, ...limits, ...reporter, ...files],
-    env,
-  );
+  const tally = join(folder.path, `tally-${kind}.json`);
+  const options = [
+    `--test-timeout=${TEST_TIMEOUT}`,
+    ...(concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`]),
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    `--test-reporter=${fileURLToPath(new URL('support/tally.ts', import.meta.url))}`,
+    `--test-reporter-destination=${tally}`,
+  ];
+  const passed = await passes(process.execPath, ['--test', ...options, ...files], env);
+  counted = sum(counted, JSON.parse(readFileSync(tally, 'utf8')) as Tally);
+  return passed;
+}
+
+/** The counts of all kinds together, as Node's runner prints those of one run. */
+function printCounted(): void {
+  const { tests, passed, failed, cancelled, skipped, todo } = counted;
+  const lines = { tests, pass: passed, fail: failed, cancelled, skipped, todo };
+  console.log('\n== all tests');
+  for (const [name, count] of Object.entries(lines)) console.log(`ℹ ${name} ${count}`);
 }
 
 /** Starts what the integration tests share. */
@@ -132,5 +149,13 @@ try {
 } finally {
   await supervisor.stopAll();
 }
-say(passed ? '\nAll passed.' : '\nNot everything passed: see above.');
+printCounted();
+passed &&= counted.tests > 0;
+say(
+  passed
+    ? '\nAll passed.'
+    : counted.tests > 0
+      ? '\nNot everything passed: see above.'
+      : '\nNo test was chosen.',
+);
 process.exit(passed ? 0 : 1);
