@@ -222,6 +222,18 @@ test('stopping breaks off what runs and gives it back at once', async () => {
   assert.equal(rows.length, 5);
 });
 
+test('claims that race take different answers', async () => {
+  await answer(100);
+  for (let round = 0; round < 5; round += 1) {
+    await db.query('update scoring_queue set claimed_until = null');
+    const claims = await Promise.all(
+      Array.from({ length: 10 }, () => claimAnswers(db, { limit: 10, claimMs: 60_000 })),
+    );
+    const requests = claims.flat().map(({ request }) => request);
+    assert.equal(new Set(requests).size, requests.length);
+  }
+});
+
 test('two evaluators share the queue', async () => {
   await answer(80);
   const evaluators = [await start(), await start()];
