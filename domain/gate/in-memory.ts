@@ -167,16 +167,22 @@ function tailSums(
   const sums = new Float64Array(days.n.length);
   const buckets = data.buckets.find((candidate) => candidate.metric === days.metric);
   if (!buckets) return sums;
-  const rowOf = new Map<string, number>();
+  // Rows by group and user: the histogram's rows come in any order.
+  const rowsOf = new Map<number, Int32Array>();
+  const group = (arm: number, stratum: number) => 2 * stratum + arm;
   for (let row = 0; row < days.n.length; row += 1) {
-    rowOf.set(`${days.arm[row]} ${days.stratum[row]} ${days.user[row]}`, row);
+    const key = group(days.arm[row] ?? 0, days.stratum[row] ?? 0);
+    const rows = rowsOf.get(key) ?? new Int32Array(data.users).fill(-1);
+    rowsOf.set(key, rows);
+    rows[days.user[row] ?? 0] = row;
   }
   for (let row = 0; row < buckets.n.length; row += 1) {
-    const { bucket, part } = above[arms[buckets.arm[row] ?? 0] ?? 'stable'];
+    const arm = buckets.arm[row] ?? 0;
+    const { bucket, part } = above[arms[arm] ?? 'stable'];
     const own = buckets.bucket[row] ?? 0;
     if (own < bucket) continue;
-    const target = rowOf.get(`${buckets.arm[row]} ${buckets.stratum[row]} ${buckets.user[row]}`);
-    if (target === undefined) continue;
+    const target = rowsOf.get(group(arm, buckets.stratum[row] ?? 0))?.[buckets.user[row] ?? 0] ?? -1;
+    if (target < 0) continue;
     sums[target] = (sums[target] ?? 0) + (buckets.n[row] ?? 0) * (own === bucket ? part : FIXED_POINT);
   }
   return sums;

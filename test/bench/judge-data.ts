@@ -43,9 +43,9 @@ export async function fillLedger(db: Database, size: LedgerSize, say: (line: str
   await run(
     'visits',
     `create unlogged table bench_visits as
-       select day * 64 as stratum, p.*, (1 + floor(activity / least(${days}, 1 + floor(activity / 3)) + random() - 0.5))::int as requests
+       select day * 64 as stratum, p.*, greatest(1, floor(activity / least(${days}, 1 + floor(activity / 3)) + random() + 0.5))::int as requests
          from generate_series(0, ${days - 1}) as day cross join bench_people p
-        where random() < least(${days}, 1 + floor(activity / 3)) / ${days}
+        where day = user_id % ${days} or random() + 0 * day < least(${days}, floor(activity / 3)) / ${days}
         order by day, random()`,
   );
   await run('requests', 'select sum(requests) from bench_visits');

@@ -11,7 +11,6 @@ import type {
   MetricTotals,
   TrafficTotals,
 } from '../../domain/gate/types.ts';
-import type { Arm } from '../../domain/words.ts';
 
 /**
  * The figures of a running canary, kept up with every request, so that thousands of canaries can be looked at every hour. Everything but
@@ -131,6 +130,7 @@ class Column {
   private readonly hasEvent: Uint8Array;
   private readonly known: Uint8Array;
   private readonly tail: Map<number, number>[] | null;
+  private readonly bars = new Map<number, GateTotals['buckets'][number]>();
 
   constructor(name: string, strata: number, crowd: readonly { canary: boolean }[], tail: boolean) {
     const people = crowd.length;
@@ -200,6 +200,16 @@ class Column {
       const histogram = this.tail[own];
       const bucket = bucketOf(raw);
       histogram?.set(bucket, (histogram.get(bucket) ?? 0) + 1);
+      const key = (2 * day + arm) * 4096 + bucket;
+      const bar = this.bars.get(key) ?? {
+        metric: this.name,
+        arm: arm === 1 ? 'canary' : 'stable',
+        stratum: day * PHASES,
+        bucket,
+        n: 0,
+      };
+      bar.n += 1;
+      this.bars.set(key, bar);
     }
   }
 
@@ -218,20 +228,7 @@ class Column {
   }
 
   bucketTotals(): GateTotals['buckets'] {
-    if (!this.tail) return [];
-    const rows = new Map<string, GateTotals['buckets'][number]>();
-    for (const [slot, histogram] of this.tail.entries()) {
-      if (histogram.size === 0) continue;
-      const arm: Arm = this.crowd[Math.floor(slot / this.strata)]?.canary ? 'canary' : 'stable';
-      const stratum = (slot % this.strata) * PHASES;
-      for (const [bucket, n] of histogram) {
-        const key = `${arm} ${stratum} ${bucket}`;
-        const row = rows.get(key) ?? { metric: this.name, arm, stratum, bucket, n: 0 };
-        row.n += n;
-        rows.set(key, row);
-      }
-    }
-    return [...rows.values()];
+    return [...this.bars.values()].map((row) => ({ ...row }));
   }
 
   squares(request: InfluenceRequest, arm: 0 | 1): ArmInfluence {

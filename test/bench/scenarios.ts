@@ -44,19 +44,19 @@ export function failures(rate: number, options: { effect?: number; trait?: numbe
   };
 }
 
-/** Heavy-tailed durations with ties: log-normal with σ = 1, a third of its variance between users, rounded to a tenth of `unit` seconds. */
+/** Heavy-tailed durations with ties: log-normal (σ = 1 unless told), a third of the variance between users, rounded to a tenth of `unit` seconds. */
 export function durations(options: {
   unit: number;
   effect?: number;
   trait?: number;
-  tail?: number;
+  sigma?: number;
 }): Generator {
-  const { unit, effect = 0, trait = 0, tail = 0 } = options;
+  const { unit, effect = 0, trait = 0, sigma = 1 } = options;
   return (person, hour, random) => {
-    const z = random.normal();
-    const slow = person.canary ? effect + tail * Math.max(0, z) : 0;
+    const own = 0.58 * (person.traits[trait] ?? 0) + 0.82 * random.normal();
+    const slow = person.canary ? effect : 0;
     const busy = 0.1 * Math.sin((2 * Math.PI * hour) / 24);
-    const value = unit * Math.exp(busy + 0.58 * (person.traits[trait] ?? 0) + 0.82 * z + slow);
+    const value = unit * Math.exp(busy + sigma * own + slow);
     return (Math.round((10 * value) / unit) * unit) / 10;
   };
 }

@@ -15,7 +15,7 @@ export interface Scenario {
   guards: GateMetric[];
   /** True effect of the canary on the first guard's scale (0: A/A); built into the generators by the caller. */
   effect: number;
-  /** Length of the canary, days; its horizons are whole weeks up to it. */
+  /** How long the simulation runs, days; the policy is the default one with its four horizons. */
   days: number;
   /** Hours between looks. */
   lookEvery: number;
@@ -41,11 +41,9 @@ export function planOf(scenario: Scenario): GatePlan {
     ...defaultGatePolicy,
     metrics: scenario.guards,
     weight: scenario.population.weight,
-    horizons: defaultGatePolicy.horizons.slice(0, scenario.days / 7),
   };
-  const before = { ...scenario, population: { ...scenario.population, weight: 0 }, days: 7 };
   const random = randomOf(99);
-  const { people, byHour } = requestsOf(before.population, 7 * 24, random);
+  const { people, byHour } = requestsOf({ ...scenario.population, weight: 0 }, 7 * 24, random);
   const running = new RunningCanary(scenario.guards, Object.keys(scenario.population.metrics), 7, people, 0);
   for (const [hour, users] of byHour.entries())
     serve(running, scenario.population, people, users, hour, random);
