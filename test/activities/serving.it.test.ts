@@ -6,7 +6,7 @@ import { createLocalServing, stopAll } from '../../adapters/serving/local/local.
 import { type Database, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
 import { dropLease, renewLease } from '../../store/routes.ts';
-import { getServing, routeGeneration } from '../../store/servings.ts';
+import { getServing, routeGeneration, withServingLock } from '../../store/servings.ts';
 import { asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
@@ -226,20 +226,25 @@ test('what routes point to is kept alive and published, what they do not point t
   assert.equal((await adapter.observe(waiting.candidateServing)).state, 'absent');
 });
 
-test('whoever keeps servings does not bring back the one that is being removed', async (t) => {
-  const { provide, keep, remove, application, runtime, living } = world(t);
-  const stable = await releases.established({ application, runtime: runtime() }, provide);
+test('whoever keeps servings does not bring back the one that is being removed (invariant 5)', async (t) => {
+  const { adapter, keep, provide, application, runtime } = world(t);
+  const { candidateServing: old } = await releases.established({ application, runtime: runtime() }, provide);
   const next = await releases.register({ application, runtime: runtime(1, { 'max-num-seqs': 9 }) });
-  await provide(next.release, next.candidateServing);
-  const removal = releases
-    .move(next.release, 'promoted', 0)
-    .then(() => remove(next.release, stable.candidateServing));
-  let removed = false;
-  void removal.finally(() => {
-    removed = true;
+  const waiting = async (): Promise<number> => {
+    const { rows } = await db.query<{ waiting: number }>(
+      `select count(*) as waiting from pg_locks l join pg_database d on d.oid = l.database
+        where l.locktype = 'advisory' and not l.granted and d.datname = current_database()`,
+    );
+    return rows[0]?.waiting ?? 0;
+  };
+  // It has read that the old serving has a route, and waits for the lock that the removal holds.
+  const keeping = await withServingLock(db, old, async () => {
+    const started = keep();
+    await until('waiting for the lock', waiting, (count) => count > 0);
+    await releases.move(next.release, 'promoted', 0);
+    await adapter.remove(old);
+    return { done: started };
   });
-  while (!removed) await keep();
-  await removal;
-  await keep();
-  assert.equal(living().length, 1);
+  await keeping.done;
+  assert.equal((await adapter.observe(old)).state, 'absent');
 });
