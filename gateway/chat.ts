@@ -43,7 +43,7 @@ export interface Incoming {
 export async function serveChat(parts: ChatParts, incoming: Incoming, onAdmitted: () => void): Promise<void> {
   const { routes, spool, metrics } = parts;
   const request = parseChatRequest(incoming.body, incoming.userHeader);
-  const table = routes.table;
+  const table = tableOf(routes);
   const route = routeOf(table, request.application);
   const userKey = request.user === null ? null : userKeyOf(parts.userSecret, incoming.tenant, request.user);
   const assignment = assign(route, {
@@ -59,7 +59,7 @@ export async function serveChat(parts: ChatParts, incoming: Incoming, onAdmitted
       remedy: 'Try again in a moment',
     });
   }
-  const ended = routes.begin(table?.generation ?? 0);
+  const ended = routes.begin(table.generation);
   metrics.active.inc();
   try {
     onAdmitted();
@@ -87,9 +87,17 @@ export async function serveChat(parts: ChatParts, incoming: Incoming, onAdmitted
   }
 }
 
-function routeOf(table: RouteTable | null, application: string): Route {
-  const route =
-    table !== null && Object.hasOwn(table.routes, application) ? table.routes[application] : undefined;
+function tableOf({ table }: RouteFollower): RouteTable {
+  if (table === null) {
+    throw new SlipwayError('DEPENDENCY_UNAVAILABLE', 'the gateway has not seen a route table yet', {
+      remedy: 'Try again in a moment',
+    });
+  }
+  return table;
+}
+
+function routeOf(table: RouteTable, application: string): Route {
+  const route = Object.hasOwn(table.routes, application) ? table.routes[application] : undefined;
   if (route === undefined) {
     throw new SlipwayError('MODEL_NOT_FOUND', `there is no application ${application.slice(0, 64)}`, {
       field: 'model',

@@ -14,6 +14,8 @@ import { Upstream, type UpstreamLimits } from './upstream.ts';
 
 const defaultLimits: UpstreamLimits = { connectTimeout: 2_000, silenceTimeout: 120_000 };
 const SPOOL_BYTES = 256 * 1024 * 1024;
+/** Long enough for the largest batch, short enough to notice a database that fell silent. */
+const QUERY_TIMEOUT_MS = 30_000;
 /** A request that has not ended this long after the gateway was asked to stop is broken off. */
 const DRAIN_MS = 30_000;
 
@@ -52,6 +54,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const database = openDatabase(options.databaseUrl, {
     max: 4,
     applicationName: `slipway gateway ${gatewayId}`,
+    queryTimeout: QUERY_TIMEOUT_MS,
   });
   const routes = new RouteFollower({
     databaseUrl: options.databaseUrl,

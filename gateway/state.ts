@@ -50,14 +50,15 @@ export class StateFolder {
 
   #lock(): void {
     const file = this.file('lock');
-    const owner = Number(readOr(file, '0'));
-    if (owner > 0 && owner !== process.pid && isAlive(owner)) {
-      throw new SlipwayError('INPUT_INVALID', `another gateway, process ${owner}, uses the state folder`, {
+    const [owner = '', born] = readOr(file, '').split(' ');
+    const pid = Number(owner);
+    if (pid > 0 && pid !== process.pid && isAlive(pid) && (born === undefined || born === bornOf(pid))) {
+      throw new SlipwayError('INPUT_INVALID', `another gateway, process ${pid}, uses the state folder`, {
         field: 'SLIPWAY_STATE_DIR',
-        remedy: `Give each gateway a folder of its own; if process ${owner} is no gateway, remove the file lock in the folder`,
+        remedy: `Give each gateway a folder of its own; if process ${pid} is no gateway, remove the file lock in the folder`,
       });
     }
-    writeFileSync(file, String(process.pid), { mode: 0o600 });
+    writeFileSync(file, [process.pid, bornOf(process.pid)].filter(Boolean).join(' '), { mode: 0o600 });
   }
 
   unlock(): void {
@@ -80,4 +81,10 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+}
+
+/** When a process began, in the kernel's ticks since boot, which tells it from an earlier one of the same number; Linux only. */
+function bornOf(pid: number): string | undefined {
+  // After the name in parentheses, which may hold anything: state is field 3, the start field 22.
+  return readOr(`/proc/${pid}/stat`, '').split(') ').at(-1)?.split(' ')[19];
 }

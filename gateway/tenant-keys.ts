@@ -11,7 +11,7 @@ const KEYS_FILE = 'tenant-keys.json';
 /** A revoked key lets nobody in after this time. */
 const REFRESH_MS = 5_000;
 /** An unknown key makes the gateway look again, no more often than this. */
-const LOOK_AGAIN_MS = 500;
+const LOOK_AGAIN_MS = 100;
 /** And waits no longer than this for the answer. */
 const LONGEST_LOOK_MS = 1_000;
 
@@ -20,10 +20,12 @@ export class TenantKeys {
   readonly #database: Database;
   readonly #state: StateFolder;
   readonly #logger: Logger;
-  #tenants = new Map<string, string>();
+  /** null before any were ever seen. */
+  #tenants: Map<string, string> | null = null;
   #saved = '';
   #lookedAt = Number.NEGATIVE_INFINITY;
   #looking: Promise<void> | null = null;
+  #lookingAgain: Promise<void> | null = null;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(database: Database, state: StateFolder, logger: Logger) {
@@ -33,21 +35,25 @@ export class TenantKeys {
   }
 
   async start(): Promise<void> {
-    this.#tenants = new Map(
-      Object.entries((await this.#state.load<Record<string, string>>(KEYS_FILE)) ?? {}),
-    );
+    const saved = await this.#state.load<Record<string, string>>(KEYS_FILE);
+    this.#tenants = saved === null ? null : new Map(Object.entries(saved));
     await this.#look();
     this.#timer = setInterval(() => void this.#look(), REFRESH_MS);
   }
 
-  /** @throws SlipwayError UNAUTHENTICATED */
+  /** @throws SlipwayError UNAUTHENTICATED, DEPENDENCY_UNAVAILABLE */
   async authenticate(authorization: string | undefined): Promise<string> {
     const key = authorization?.match(/^bearer +(\S+)$/i)?.[1];
     if (key !== undefined) {
       const hash = hashKey(key);
       // Searched by its hash, of which nobody can choose the digits: the time that it takes tells nothing about any key.
-      const tenant = this.#tenants.get(hash) ?? (await this.#lookAgain(hash));
+      const tenant = this.#tenants?.get(hash) ?? (await this.#lookAgain(hash));
       if (tenant !== undefined) return tenant;
+      if (this.#tenants === null) {
+        throw new SlipwayError('DEPENDENCY_UNAVAILABLE', "the gateway has not seen the tenants' keys yet", {
+          remedy: 'Try again in a moment',
+        });
+      }
     }
     throw new SlipwayError(
       'UNAUTHENTICATED',
@@ -57,9 +63,13 @@ export class TenantKeys {
   }
 
   async #lookAgain(hash: string): Promise<string | undefined> {
-    if (performance.now() - this.#lookedAt < LOOK_AGAIN_MS) return undefined;
-    await Promise.race([this.#look(), sleep(LONGEST_LOOK_MS)]);
-    return this.#tenants.get(hash);
+    this.#lookingAgain ??= sleep(Math.max(0, this.#lookedAt + LOOK_AGAIN_MS - performance.now()))
+      .then(() => this.#look())
+      .finally(() => {
+        this.#lookingAgain = null;
+      });
+    await Promise.race([this.#lookingAgain, sleep(LONGEST_LOOK_MS, undefined, { ref: false })]);
+    return this.#tenants?.get(hash);
   }
 
   #look(): Promise<void> {
@@ -72,10 +82,11 @@ export class TenantKeys {
   async #read(): Promise<void> {
     this.#lookedAt = performance.now();
     try {
-      this.#tenants = await readTenantKeys(this.#database);
-      const text = JSON.stringify([...this.#tenants].sort());
+      const tenants = await readTenantKeys(this.#database);
+      this.#tenants = tenants;
+      const text = JSON.stringify([...tenants].sort());
       if (text === this.#saved) return;
-      await this.#state.save(KEYS_FILE, Object.fromEntries(this.#tenants));
+      await this.#state.save(KEYS_FILE, Object.fromEntries(tenants));
       this.#saved = text;
     } catch (error) {
       this.#logger.warn(errorForLog(error), "the tenants' keys cannot be read now; the last ones are in use");

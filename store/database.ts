@@ -10,17 +10,20 @@ pg.types.setTypeParser(pg.types.builtins.INT8, Number);
 
 /**
  * A pool of connections. A connection that breaks while idle is dropped and replaced by the next query, so an outage of the database
- * surfaces as an error of the query that met it and never as an uncaught one.
+ * surfaces as an error of the query that met it and never as an uncaught one. `queryTimeout` (ms) is for callers that must not wait on a
+ * database that fell silent without closing its connections.
  */
 export function openDatabase(
   url: string,
-  options: { max?: number; applicationName?: string } = {},
+  options: { max?: number; applicationName?: string; queryTimeout?: number } = {},
 ): Database {
   const pool = new pg.Pool({
     connectionString: url,
     max: options.max ?? 10,
     application_name: options.applicationName ?? 'slipway',
     connectionTimeoutMillis: 5_000,
+    keepAlive: true,
+    ...(options.queryTimeout === undefined ? {} : { query_timeout: options.queryTimeout }),
   });
   pool.on('error', () => {});
   // Also between two statements of a transaction, when the pool itself does not listen.

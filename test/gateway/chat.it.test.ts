@@ -333,6 +333,20 @@ describe('an endpoint', () => {
     for (let i = 0; i < 6; i++) assert.equal((await post(ask({ model: 'half-dead' }))).status, 200);
   });
 
+  it('that closed a kept connection before it read the request is asked again on a new one', async () => {
+    const seen = new WeakSet();
+    engine.behave((request, res) => {
+      const { socket } = res;
+      if (socket === null || seen.has(socket)) {
+        socket?.resetAndDestroy();
+        return;
+      }
+      seen.add(socket);
+      answering(words)(request, res);
+    });
+    for (let i = 0; i < 4; i++) assert.equal((await post(ask())).status, 200);
+  });
+
   it('that is alone and refuses, or is not there at all, fails the request for its arm', async () => {
     const refused = await errorOf(await post(ask({ model: 'dead', user: 'ann' })));
     assert.deepEqual([refused.status, refused.code], [502, 'UPSTREAM_FAILED']);

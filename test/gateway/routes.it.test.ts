@@ -233,12 +233,21 @@ describe('without the database', () => {
     await move(1);
     await stop(await start());
     await postgres.process?.stop();
+    const newState = temporaryState();
     try {
       const gateway = await start();
       assert.equal(await servedBy(gateway, 'ann'), 'stable');
       assert.equal((await stateOf(gateway)).stableOnly, true);
       assert.equal((await fetch(`${gateway.url}/readyz`)).status, 200);
+
+      const unborn = await start({ stateFolder: newState.path });
+      assert.equal((await fetch(`${unborn.url}/readyz`)).status, 503);
+      const response = await ask(unborn, 'ann');
+      assert.equal(response.status, 503);
+      assert.match(await response.text(), /DEPENDENCY_UNAVAILABLE/);
+      await stop(unborn);
     } finally {
+      newState.remove();
       await postgres.process?.start();
     }
   });
