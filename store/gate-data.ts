@@ -1,9 +1,10 @@
 import { influenceRequests } from '../domain/gate/influence.ts';
 import type { GateFigures, GateMetric } from '../domain/gate/types.ts';
-import { type Database, inTransaction } from './database.ts';
+import type { Database } from './database.ts';
 import { readInfluences } from './gate-influences.ts';
+import { inSnapshot } from './gate-snapshot.ts';
 import { type GateWindow, readTotals } from './gate-totals.ts';
-import { watermark } from './ledger.ts';
+import { experimentOf, watermark } from './ledger.ts';
 
 export type { GateWindow } from './gate-totals.ts';
 
@@ -15,18 +16,23 @@ export interface FrozenFigures {
 
 /**
  * Both passes of the gate over a release's per-user rows, in one snapshot of the ledger. Sums over users are exact integers, so neither the
- * plan that Postgres chooses nor its parallel workers can change a figure: they equal those of domain/gate/in-memory.ts.
+ * plan that Postgres chooses nor the order of its rows can change a figure: they equal those of domain/gate/in-memory.ts.
  */
 export async function readFigures(
   db: Database,
   window: GateWindow,
   metrics: readonly GateMetric[],
 ): Promise<FrozenFigures> {
-  return inTransaction(db, async (tx) => {
-    await tx.query('set transaction isolation level repeatable read, read only');
-    const frozen = await watermark(tx);
-    const totals = await readTotals(tx, window, metrics);
-    const sums = await readInfluences(tx, window.release, influenceRequests(metrics, totals));
+  return inSnapshot(db, async (snapshot) => {
+    const frozen = await watermark(snapshot.tx);
+    const experiment = await experimentOf(snapshot.tx, window.release);
+    const totals = await readTotals(snapshot.tx, window, experiment, metrics);
+    const requests = influenceRequests(metrics, totals);
+    const rows = totals.traffic.reduce((sum, { users }) => sum + users, 0);
+    const sums =
+      experiment === null || requests.length === 0
+        ? []
+        : await readInfluences(snapshot, experiment, requests, rows);
     return { figures: { totals, sums }, watermark: frozen };
   });
 }

@@ -1,118 +1,218 @@
+import { FIXED_POINT } from '../domain/gate/metrics.ts';
 import type { ArmInfluence, InfluenceRequest, InfluenceSums } from '../domain/gate/types.ts';
 import type { Arm } from '../domain/words.ts';
-import type { Queryable } from './database.ts';
-import { experimentOfRelease } from './gate-totals.ts';
+import { type ColumnsWanted, readColumns } from './copy.ts';
+import type { Transaction } from './database.ts';
+import type { Snapshot } from './gate-snapshot.ts';
+import { added, type MetricColumns, nobody, tally } from './gate-tally.ts';
+import {
+  type Blocks,
+  joined,
+  Numbering,
+  type Part,
+  partSql,
+  tableJobs,
+  type UserRows,
+} from './gate-users.ts';
 
-interface Row {
-  arm: Arm;
-  users: number;
-  positive: number;
-  n2: string;
-  own2: string;
-  asStable2: string;
-  asCanary2: string;
+/** Rows of users that are held in memory at once, some 60 bytes each; more are taken in parts, user by user. */
+const ROWS_AT_ONCE = 4_000_000;
+
+type Job = (tx: Transaction) => Promise<void>;
+
+/**
+ * Pass 2: squares of the users' influences, as `InfluenceRequest` says. Postgres reads the per-user rows in one scan for all requests and
+ * sends them as columns of numbers; the arithmetic is done here, where a row costs nanoseconds. @param rows how many rows there are
+ */
+export async function readInfluences(
+  snapshot: Snapshot,
+  experiment: number,
+  requests: readonly InfluenceRequest[],
+  rows: number,
+): Promise<InfluenceSums[]> {
+  let sums: Record<Arm, ArmInfluence>[] = requests.map(() => ({ stable: nobody, canary: nobody }));
+  const of = Math.max(1, Math.ceil(rows / ROWS_AT_ONCE));
+  for (let part = 0; part < of; part += 1) {
+    const more = await influencesOfPart(snapshot, experiment, requests, { part, of });
+    sums = sums.map((sum, index) => ({
+      stable: added(sum.stable, more[index]?.stable ?? nobody),
+      canary: added(sum.canary, more[index]?.canary ?? nobody),
+    }));
+  }
+  return requests.map(({ guard }, index) => ({
+    guard,
+    arms: sums[index] ?? { stable: nobody, canary: nobody },
+  }));
 }
 
-const nobody: ArmInfluence = { users: 0, positive: 0, n2: 0n, own2: 0n, asStable2: 0n, asCanary2: 0n };
-
-/** Pass 2: squares of the users' influences, as `InfluenceRequest` says. */
-export async function readInfluences(
-  db: Queryable,
-  release: string,
+async function influencesOfPart(
+  snapshot: Snapshot,
+  experiment: number,
   requests: readonly InfluenceRequest[],
-): Promise<InfluenceSums[]> {
-  const sums: InfluenceSums[] = [];
-  for (const request of requests) {
-    const { rows } = await db.query<Row>(influenceSql(request), [
-      release,
-      request.centre,
-      request.rows.map((row) => row.arm),
-      request.rows.map((row) => row.stratum),
-      request.rows.map((row) => row.mean),
-      request.rows.map((row) => row.pooledMean),
-      request.rows.map((row) => row.own),
-      request.rows.map((row) => row.asStable),
-      request.rows.map((row) => row.asCanary),
-    ]);
-    const of = (arm: Arm): ArmInfluence => {
-      const row = rows.find((candidate) => candidate.arm === arm);
-      if (!row) return nobody;
-      return {
-        users: row.users,
-        positive: request.above ? 0 : row.positive,
-        n2: BigInt(row.n2),
-        own2: BigInt(row.own2),
-        asStable2: BigInt(row.asStable2),
-        asCanary2: BigInt(row.asCanary2),
-      };
-    };
-    sums.push({ guard: request.guard, arms: { stable: of('stable'), canary: of('canary') } });
+  part: Part,
+): Promise<Record<Arm, ArmInfluence>[]> {
+  const numbering = new Numbering();
+  const sources = new Map<string, { table: Table; blocks: Blocks }>();
+  for (const { metric } of requests) {
+    const table = tableOf(metric);
+    if (!sources.has(table.name)) sources.set(table.name, { table, blocks: { blocks: [] } });
+  }
+  const jobs: Job[] = [];
+  for (const { table, blocks } of sources.values()) {
+    const columns = wantedColumns(table, requests);
+    const where = `${table.where} ${strataSql(requests)} ${partSql(part)}`;
+    jobs.push(...(await tableJobs(snapshot.tx, `${table.partition}_${experiment}`, columns, where, blocks)));
+  }
+  await snapshot.run(jobs);
+
+  const rowsOf = new Map<string, UserRows>();
+  for (const [name, { table, blocks }] of sources) {
+    rowsOf.set(name, joined(blocks, Object.keys(wantedColumns(table, requests)), numbering));
+  }
+  const tails = await readTails(snapshot, experiment, requests, part);
+  const sums: Record<Arm, ArmInfluence>[] = [];
+  for (const [index, request] of requests.entries()) {
+    const table = tableOf(request.metric);
+    const rows = rowsOf.get(table.name);
+    if (!rows) throw new Error(`no rows of ${table.name}`);
+    const tail = tails.get(index);
+    const exceedances = tail ? exceedancesOf(request, tail, rows, numbering) : null;
+    sums.push(
+      tally(request, table.columns(request.metric), rows, numbering.groups, numbering.size, exceedances),
+    );
   }
   return sums;
 }
 
-function influenceSql(request: InfluenceRequest): string {
-  const rounded = (coefficient: string, mean: string) =>
-    `sum(floor(k.${coefficient} * (c - k.${mean} * m) + 0.5))`;
-  return `
-    with k as (
-      select * from unnest($3::arm[], $4::int[], $5::float8[], $6::float8[], $7::float8[], $8::float8[], $9::float8[])
-        as k (arm, stratum, mean, pooled_mean, own, as_stable, as_canary)
-    ), influences as (
-      select arm, user_id, sum(m) as m, bool_or(positive) as positive,
-             ${rounded('own', 'mean')} as own,
-             ${rounded('as_stable', 'pooled_mean')} as as_stable,
-             ${rounded('as_canary', 'pooled_mean')} as as_canary
-        from (select arm, stratum, user_id, n::float8 as m, (sum - $2::bigint * n)::float8 as c, sum > 0 as positive
-                from (${sourceOf(request)}) source) u
-        join k using (arm, stratum)
-       group by arm, user_id
-    )
-    select arm, count(*) as users, count(*) filter (where positive) as positive, sum(m::bigint * m::bigint) as n2,
-           ${squares('own')} as own2, ${squares('as_stable')} as "asStable2", ${squares('as_canary')} as "asCanary2"
-      from influences group by arm`;
+// ---- where metrics lie ---------------------------------------------------------------------------------------------------------------
+
+interface Table {
+  name: string;
+  partition: 'user_strata' | 'user_scores';
+  where: string;
+  columns: (metric: string) => MetricColumns;
+  types: (column: string) => 'int4' | 'int8';
 }
 
-/** Exact: as long as the limbs' products fit a bigint, the integer may have 57 bits. */
-function squares(column: string): string {
-  const limb = 67108864;
-  const high = `floor(${column} / ${limb})`;
-  const low = `(${column} - ${high} * ${limb})`;
-  const sum = (product: string) => `sum((${product})::bigint)`;
-  return `${sum(`${high} * ${high}`)} * ${limb} * ${limb} + 2 * ${sum(`${high} * ${low}`)} * ${limb} + ${sum(`${low} * ${low}`)}`;
+const type = (column: string) => (column.endsWith('sum') ? 'int8' : 'int4');
+
+const strata: Table = {
+  name: 'user_strata',
+  partition: 'user_strata',
+  where: '',
+  types: type,
+  columns: (metric) => {
+    if (metric === 'error') return { n: 'requests', sum: 'errors', unit: FIXED_POINT };
+    if (metric === 'violation') return { n: 'requests', sum: 'violations', unit: FIXED_POINT };
+    return { n: `${metric}_n`, sum: `${metric}_sum`, unit: 1 };
+  },
+};
+
+function tableOf(metric: string): Table {
+  if (!metric.startsWith('quality:')) return strata;
+  const evaluator = metric.slice('quality:'.length).replaceAll("'", "''");
+  return {
+    name: metric,
+    partition: 'user_scores',
+    where: `and evaluator = '${evaluator}'`,
+    types: type,
+    columns: () => ({ n: 'n', sum: 'sum', unit: 1 }),
+  };
 }
 
-const counted = new Set(['latency', 'ttft', 'tpot', 'cost']);
-
-function sourceOf(request: InfluenceRequest): string {
-  const rows = userRows(request.metric);
-  if (!request.above) return rows;
-  const { stable, canary } = request.above;
-  const exceedance = (arm: { bucket: number; part: number }) =>
-    `case when bucket > ${whole(arm.bucket)} then 1000000 else ${whole(arm.part)} end`;
-  return `
-    select arm, stratum, user_id, n, coalesce(above.sum, 0)::bigint as sum
-      from (${rows}) counts left join (
-        select arm, stratum, user_id, sum(n * case arm when 'stable' then ${exceedance(stable)} else ${exceedance(canary)} end) as sum
-          from user_buckets
-         where experiment = ${experimentOfRelease} and metric = '${request.metric}'
-           and ((arm = 'stable' and bucket >= ${whole(stable.bucket)}) or (arm = 'canary' and bucket >= ${whole(canary.bucket)}))
-         group by arm, stratum, user_id) above using (arm, stratum, user_id)`;
+function wantedColumns(table: Table, requests: readonly InfluenceRequest[]): ColumnsWanted {
+  const columns: Record<string, readonly [string, 'int4' | 'int8']> = {};
+  for (const { metric } of requests) {
+    if (tableOf(metric).name !== table.name) continue;
+    const { n, sum } = table.columns(metric);
+    for (const column of [n, sum]) columns[column] = [column, table.types(column)];
+  }
+  return columns;
 }
 
-/** The per-user rows of a metric: (arm, stratum, user_id, n, sum). */
-function userRows(metric: string): string {
-  const from = (n: string, sum: string) =>
-    `select arm, stratum, user_id, ${n} as n, ${sum} as sum from user_strata where experiment = ${experimentOfRelease}`;
-  if (metric === 'error') return from('requests', 'errors * 1000000::bigint');
-  if (metric === 'violation') return from('requests', 'violations * 1000000::bigint');
-  if (counted.has(metric)) return `${from(`${metric}_n`, `${metric}_sum`)} and ${metric}_n > 0`;
-  const evaluator = metric.replace(/^quality:/, '');
-  return `select arm, stratum, user_id, n, sum from user_scores
-           where experiment = ${experimentOfRelease} and evaluator = '${evaluator.replaceAll("'", "''")}'`;
+/** Leaves out what no request asks for, as far as that is cheap. */
+function strataSql(requests: readonly InfluenceRequest[]): string {
+  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  for (const { rows } of requests) {
+    for (const { stratum } of rows) {
+      first = Math.min(first, stratum);
+      last = Math.max(last, stratum);
+    }
+  }
+  return `and stratum between ${first} and ${last}`;
 }
 
-function whole(value: number): number {
-  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not a whole number`);
-  return value;
+// ---- the tails of the histograms -----------------------------------------------------------------------------------------------------
+
+interface Tail {
+  blocks: { [Name in 'user' | 'code' | 'bucket' | 'n']: ArrayLike<number> }[];
+}
+
+/** The buckets at and above each arm's percentile: some 5 % of the histogram, through its key. By index of the request. */
+async function readTails(
+  { run }: Snapshot,
+  experiment: number,
+  requests: readonly InfluenceRequest[],
+  part: Part,
+): Promise<Map<number, Tail>> {
+  const tails = new Map<number, Tail>();
+  const jobs: Job[] = [];
+  for (const [index, { metric, above, rows }] of requests.entries()) {
+    if (!above) continue;
+    const tail: Tail = { blocks: [] };
+    tails.set(index, tail);
+    for (const arm of ['stable', 'canary'] as const) {
+      const ids = rows.filter((row) => row.arm === arm).map((row) => row.stratum);
+      const columns = {
+        user: ['user_id', 'int8'],
+        code: [`stratum * 2 + ${arm === 'canary' ? 1 : 0}`, 'int4'],
+        bucket: ['bucket', 'int4'],
+        n: ['n', 'int4'],
+      } as const;
+      jobs.push(async (tx) => {
+        tail.blocks.push(
+          await readColumns(
+            tx,
+            columns,
+            `from user_buckets_${experiment} where experiment = ${experiment} and metric = '${metric}' and arm = '${arm}'
+               and stratum = any('{${ids.join(',')}}') and bucket >= ${above[arm].bucket} ${partSql(part)}`,
+          ),
+        );
+      });
+    }
+  }
+  await run(jobs);
+  return tails;
+}
+
+/** Σ 1e6·n above the percentile's bucket + part·n within it, by row. */
+function exceedancesOf(
+  request: InfluenceRequest,
+  tail: Tail,
+  rows: UserRows,
+  numbering: Numbering,
+): Float64Array {
+  const { above } = request;
+  if (!above) throw new Error('no percentile');
+  // The rows of a slot, as a list in two arrays.
+  const first = new Int32Array(numbering.size).fill(-1);
+  const next = new Int32Array(rows.length);
+  for (let row = 0; row < rows.length; row += 1) {
+    const slot = rows.slot[row] ?? 0;
+    next[row] = first[slot] ?? -1;
+    first[slot] = row;
+  }
+  const sums = new Float64Array(rows.length);
+  for (const { user, code, bucket, n } of tail.blocks) {
+    for (let index = 0; index < user.length; index += 1) {
+      const where = code[index] ?? 0;
+      const { bucket: edge, part } = above[where % 2 === 0 ? 'stable' : 'canary'];
+      const group = numbering.group(where);
+      let row = first[numbering.slot(user[index] ?? 0, where % 2)] ?? -1;
+      while (row >= 0 && rows.group[row] !== group) row = next[row] ?? -1;
+      if (row >= 0)
+        sums[row] = (sums[row] ?? 0) + (n[index] ?? 0) * (bucket[index] === edge ? part : FIXED_POINT);
+    }
+  }
+  return sums;
 }

@@ -1,6 +1,6 @@
 import type { Policy } from '../domain/policy/policy.ts';
 import type { Queryable } from './database.ts';
-import { experimentOfRelease } from './gate-totals.ts';
+import { experimentOf } from './ledger.ts';
 
 /** The newest batches hold the newest samples; so many are looked at. */
 const NEWEST = 1_000;
@@ -23,7 +23,8 @@ export interface LagSubject {
  */
 export async function ledgerLag(db: Queryable, subject: LagSubject): Promise<string | null> {
   const { release, policy, from, to, now } = subject;
-  const newest = await newestSample(db, release);
+  const experiment = await experimentOf(db, release);
+  const newest = await newestSample(db, experiment);
   if ((newest === null || newest < to) && now < to + Math.min(policy.gate.lookEvery, GRACE)) {
     return 'the ledger has no sample from after the horizon yet';
   }
@@ -31,19 +32,19 @@ export async function ledgerLag(db: Queryable, subject: LagSubject): Promise<str
   const slices = Math.ceil((to - from) / policy.gate.stratum);
   const { rows } = await db.query<{ waiting: number }>(
     `select count(*) as waiting from scoring_queue q join samples s on s.id = q.request_id
-      where s.experiment = ${experimentOfRelease} and s.arm is not null and s.stratum < $2`,
-    [release, slices * 64],
+      where s.experiment = $1 and s.arm is not null and s.stratum < $2`,
+    [experiment, slices * 64],
   );
   const waiting = rows[0]?.waiting ?? 0;
   return waiting === 0 ? null : `${waiting} answers from before the horizon wait for their score`;
 }
 
 /** When the newest sample of a release arrived, ms since 1970. */
-async function newestSample(db: Queryable, release: string): Promise<number | null> {
+async function newestSample(db: Queryable, experiment: number | null): Promise<number | null> {
   const { rows } = await db.query<{ newest: Date | null }>(
     `select max(at) as newest from (
-       select at from samples where experiment = ${experimentOfRelease} order by batch desc limit ${NEWEST}) newest`,
-    [release],
+       select at from samples where experiment = $1 order by batch desc limit ${NEWEST}) newest`,
+    [experiment],
   );
   return rows[0]?.newest?.getTime() ?? null;
 }

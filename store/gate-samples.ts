@@ -6,13 +6,13 @@ import type { Arm } from '../domain/words.ts';
 import { type Database, inTransaction, type Transaction } from './database.ts';
 import {
   type ExperimentRows,
-  experimentOfRelease,
   type GateWindow,
   isInside,
   percentileMetrics,
   totalsOf,
 } from './gate-totals.ts';
 import { type JudgedColumns, metricsOf } from './ledger/records.ts';
+import { experimentOf } from './ledger.ts';
 
 /** Rows that are fetched at once. */
 const CHUNK = 10_000;
@@ -30,13 +30,14 @@ export async function figuresFromSamples(
   watermark: number,
 ): Promise<GateFigures> {
   const collected = new Collected(metrics);
+  const experiment = await experimentOf(db, window.release);
   await inTransaction(db, async (tx) => {
     await tx.query('set transaction isolation level repeatable read, read only');
     await eachRow<SampleRow>(
       tx,
       `select user_id as user, arm, stratum, failed, interrupted, violations, latency, ttft, tpot, cost from samples
-        where experiment = ${experimentOfRelease} and batch <= $2 and arm is not null order by user_id`,
-      [window.release, watermark],
+        where experiment = $1 and batch <= $2 and arm is not null order by user_id`,
+      [experiment, watermark],
       (row) => {
         collected.addRequest(row);
         for (const [metric, value] of metricsOf(row)) collected.addValue(row, metric, value);
@@ -45,8 +46,8 @@ export async function figuresFromSamples(
     await eachRow<{ user: number; arm: Arm; stratum: number; evaluator: string; score: number }>(
       tx,
       `select s.user_id as user, s.arm, s.stratum, c.evaluator, c.score from scores c join samples s on s.id = c.request_id
-        where s.experiment = ${experimentOfRelease} and c.batch <= $2 and s.arm is not null`,
-      [window.release, watermark],
+        where s.experiment = $1 and c.batch <= $2 and s.arm is not null`,
+      [experiment, watermark],
       (row) => collected.addValue(row, `quality:${row.evaluator}`, row.score),
     );
   });

@@ -46,8 +46,6 @@ export function isInside(window: GateWindow, stratum: number): boolean {
   return placeOf(window, stratum) === 'inside';
 }
 
-export const experimentOfRelease = `(select id from experiments where release = $1 and release <> '' limit 1)`;
-
 /** Per (arm, stratum) of one experiment, whatever its source. */
 export interface ExperimentRows {
   users: { arm: Arm; stratum: number; users: number; requests: number }[];
@@ -62,9 +60,11 @@ export interface ExperimentRows {
 export async function readTotals(
   db: Queryable,
   window: GateWindow,
+  /** null: nothing was ever recorded. */
+  experiment: number | null,
   metrics: readonly GateMetric[],
 ): Promise<GateTotals> {
-  return totalsOf(window, await readRows(db, window.release, metrics));
+  return totalsOf(window, experiment === null ? nothing : await readRows(db, experiment, metrics));
 }
 
 /** Pass 1 from rows: what is in the window, and what is not said aloud. */
@@ -101,9 +101,11 @@ export function totalsOf(window: GateWindow, rows: ExperimentRows): GateTotals {
 
 const ownColumns = ['latency', 'ttft', 'tpot', 'cost'] as const;
 
+const nothing: ExperimentRows = { users: [], firsts: [], metrics: [], buckets: [], unusable: [] };
+
 async function readRows(
   db: Queryable,
-  release: string,
+  experiment: number,
   metrics: readonly GateMetric[],
 ): Promise<ExperimentRows> {
   const users = await db.query<
@@ -114,38 +116,35 @@ async function readRows(
   >(
     `select arm, stratum, count(*) as users, sum(requests)::bigint as requests,
             ${ownColumns.map((metric) => `count(*) filter (where ${metric}_n > 0) as ${metric}`).join(', ')}
-       from user_strata where experiment = ${experimentOfRelease} group by arm, stratum`,
-    [release],
+       from user_strata where experiment = $1 group by arm, stratum`,
+    [experiment],
   );
   const scored = await db.query<{ metric: string; arm: Arm; stratum: number; users: number }>(
     `select 'quality:' || evaluator as metric, arm, stratum, count(*) as users
-       from user_scores where experiment = ${experimentOfRelease} group by evaluator, arm, stratum`,
-    [release],
+       from user_scores where experiment = $1 group by evaluator, arm, stratum`,
+    [experiment],
   );
   // Nobody leaves the canary (invariant 3), so whoever was ever on stable was there first.
   const firsts = await db.query<ExperimentRows['firsts'][number]>(
     `select 'request' as kind, case when stable_requests > 0 then 'stable'::arm else 'canary' end as arm, first_stratum as stratum,
             count(*) as users
-       from experiment_users where experiment = ${experimentOfRelease} group by 2, 3
+       from experiment_users where experiment = $1 group by 2, 3
      union all
      select 'error', first_error_arm, first_error_stratum, count(*)
-       from experiment_users where experiment = ${experimentOfRelease} and first_error_arm is not null group by 2, 3`,
-    [release],
+       from experiment_users where experiment = $1 and first_error_arm is not null group by 2, 3`,
+    [experiment],
   );
   const totals = await db.query<
     Omit<MetricTotals, 'sum' | 'squares' | 'users'> & { sum: string; squares: string }
-  >(
-    `select metric, arm, stratum, n, sum, squares from stratum_totals where experiment = ${experimentOfRelease}`,
-    [release],
-  );
+  >(`select metric, arm, stratum, n, sum, squares from stratum_totals where experiment = $1`, [experiment]);
   const buckets = await db.query<BucketTotals>(
     `select metric, arm, stratum, bucket, n from stratum_buckets
-      where experiment = ${experimentOfRelease} and metric = any($2::text[])`,
-    [release, percentileMetrics(metrics)],
+      where experiment = $1 and metric = any($2::text[])`,
+    [experiment, percentileMetrics(metrics)],
   );
   const unusable = await db.query<UnusableSamples>(
-    `select metric, arm, reason, n from unusable_samples where experiment = ${experimentOfRelease}`,
-    [release],
+    `select metric, arm, reason, n from unusable_samples where experiment = $1`,
+    [experiment],
   );
 
   const usersOf = new Map<string, number>();

@@ -164,6 +164,15 @@ async function enqueueScoring(tx: Transaction, records: readonly SampleRecord[])
   );
 }
 
+/** The experiment of a release; null before its first sample. */
+export async function experimentOf(db: Queryable, release: string): Promise<number | null> {
+  const { rows } = await db.query<{ id: number }>(
+    `select id from experiments where release = $1 and release <> '' order by id limit 1`,
+    [release],
+  );
+  return rows[0]?.id ?? null;
+}
+
 export interface ArmCount {
   samples: number;
   users: number;
