@@ -98,6 +98,20 @@ test('stopping kills what ignores the stop signal, with its whole group', async 
   assert.equal(part.running, false);
 });
 
+test('nobody of the group stays when its leader ends at once, or is killed alone', async () => {
+  const leaves = (name: string): string[] =>
+    stays(
+      `leader-${name}`,
+      `require('child_process').spawn(process.execPath, ${JSON.stringify(stays(name))})`,
+    );
+  for (const name of ['left-by-stop', 'left-by-kill']) {
+    const part = await supervisor.start({ name, command: node, args: leaves(name), logFile });
+    const pid = await pidOf(name);
+    await (name === 'left-by-stop' ? part.stop() : part.kill('SIGKILL'));
+    await gone(pid);
+  }
+});
+
 test('a killed part can be started again with the same specification', async () => {
   const part = await supervisor.start({ name: 'Again', command: node, args: stays('again'), logFile });
   const first = part.pid;
