@@ -87,13 +87,17 @@ export async function attachWaiting(
   requests: readonly string[],
   increments: Increments,
 ): Promise<AttachedScore[]> {
-  if (requests.length === 0) return [];
+  const { rows: waiting } = await tx.query<{ request: string }>(
+    'select distinct request_id as request from scores where request_id = any($1::uuid[]) and batch is null',
+    [requests],
+  );
+  if (waiting.length === 0) return [];
   const { rows } = await tx.query<AttachedRow>(
     `with chosen as (
        select distinct on (c.request_id, c.evaluator) c.request_id, c.evaluator, c.tenant, e.application, s.revision, s.arm,
               s.experiment, s.stratum, s.user_id
          from scores c join samples s on s.id = c.request_id join experiments e on e.id = s.experiment
-        where c.request_id = any($2::uuid[]) and c.batch is null and c.tenant in ('', s.tenant)
+        where c.request_id = any($2::uuid[]) and s.id = any($2::uuid[]) and c.batch is null and c.tenant in ('', s.tenant)
           and not exists (select from scores other where other.request_id = c.request_id
                              and other.evaluator = c.evaluator and other.batch is not null)
         order by c.request_id, c.evaluator, c.tenant)
@@ -101,7 +105,7 @@ export async function attachWaiting(
       where c.request_id = o.request_id and c.evaluator = o.evaluator and c.tenant = o.tenant
      returning c.request_id as request, c.evaluator, c.score, nullif(c.tenant, '') as tenant, o.application, o.revision, o.arm,
                o.experiment, o.stratum, o.user_id as "userId"`,
-    [batch, requests],
+    [batch, waiting.map((row) => row.request)],
   );
   for (const row of rows) {
     if (row.arm === null || row.userId === null) continue;
