@@ -4,16 +4,19 @@
  */
 import { betaQuantile } from './distributions.ts';
 
+/** Fewer (fractional) events than this are none: the beta quantile has no digits for such a shape. */
+const NONE = 1e-6;
+
 /** One-sided Clopper–Pearson upper limit at error α; `events` and `n` may be fractional. 0 events: 1 − α^(1/n), the rule of three. */
 export function upperLimit(events: number, n: number, alpha: number): number {
-  if (events === 0) return 1 - alpha ** (1 / n);
+  if (events < NONE) return 1 - alpha ** (1 / n);
   if (events >= n) return 1;
   return betaQuantile(1 - alpha, events + 1, n - events);
 }
 
 /** One-sided Clopper–Pearson lower limit at error α. */
 export function lowerLimit(events: number, n: number, alpha: number): number {
-  if (events <= 0) return 0;
+  if (events < NONE) return 0;
   if (events >= n) return alpha ** (1 / n);
   return betaQuantile(alpha, events, n - events + 1);
 }

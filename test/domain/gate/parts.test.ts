@@ -1,0 +1,282 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { baselineOf, baselineRequests } from '../../../domain/gate/baseline.ts';
+import {
+  chiSquareUpperTail,
+  normalCritical,
+  normalUpperTail,
+  tUpperTail,
+} from '../../../domain/gate/distributions.ts';
+import { estimateOf } from '../../../domain/gate/estimate.ts';
+import { ExactSum, ExactSumOfSquares } from '../../../domain/gate/exact.ts';
+import { firstErrorEvidence } from '../../../domain/gate/first-error.ts';
+import { bucketOf, lnLowerBound } from '../../../domain/gate/histogram.ts';
+import { influenceSums, totalsOf } from '../../../domain/gate/in-memory.ts';
+import { ledgerValue } from '../../../domain/gate/metrics.ts';
+import { planGate } from '../../../domain/gate/plan.ts';
+import { usersIfNoEvent, usersNeeded } from '../../../domain/gate/power.ts';
+import { differenceLimits, lowerLimit, upperLimit } from '../../../domain/gate/rare-rate.ts';
+import { sampleRatio, sequentialLnBayesFactor } from '../../../domain/gate/sample-ratio.ts';
+import { phaseOf, sliceOf, stratumId } from '../../../domain/gate/strata.ts';
+import type { TrafficTotals } from '../../../domain/gate/types.ts';
+import {
+  collect,
+  DAY,
+  error,
+  figures,
+  latency,
+  latencyP95,
+  normalFrom,
+  policyOf,
+  quality,
+  randomFrom,
+  START,
+  week,
+} from './fixtures.ts';
+
+const near = (actual: number, expected: number, tolerance: number) =>
+  assert.ok(Math.abs(actual - expected) <= tolerance, `${actual} is not ${expected} ± ${tolerance}`);
+
+test('small tails keep their digits', () => {
+  // R: pnorm(-10), pt(-40, 5), pchisq(60, 1, lower.tail = FALSE)
+  near(normalUpperTail(10) / 7.619853e-24, 1, 1e-6);
+  near(tUpperTail(40, 5) / 9.225e-8, 1, 1e-2);
+  near(chiSquareUpperTail(60, 1) / (2 * normalUpperTail(Math.sqrt(60))), 1, 1e-12);
+  near(normalCritical(0.025), 1.959963984540054, 1e-12);
+});
+
+test('Clopper–Pearson limits: R binom.test(3, 20) and the rule of three', () => {
+  near(lowerLimit(3, 20, 0.025), 0.03207094, 1e-8);
+  near(upperLimit(3, 20, 0.025), 0.37892683, 1e-8);
+  near(upperLimit(0, 1000, 0.05), 3 / 1000, 1e-5);
+  assert.equal(lowerLimit(0, 10, 0.05), 0);
+  assert.equal(upperLimit(10, 10, 0.05), 1);
+});
+
+test('limits of a difference hold the difference, and without any event are those of each arm', () => {
+  fc.assert(
+    fc.property(
+      fc.double({ min: 0, max: 0.2, noNaN: true }),
+      fc.double({ min: 0, max: 0.2, noNaN: true }),
+      (a, b) => {
+        const { lower, upper } = differenceLimits(
+          { rate: a, effective: 900 },
+          { rate: b, effective: 100 },
+          0.05,
+        );
+        assert.ok(lower <= b - a + 1e-12 && upper >= b - a - 1e-12);
+      },
+    ),
+  );
+  const none = differenceLimits({ rate: 0, effective: 9000 }, { rate: 0, effective: 1000 }, 0.05);
+  near(none.upper, upperLimit(0, 1000, 0.05), 1e-12);
+  near(none.lower, -upperLimit(0, 9000, 0.05), 1e-12);
+});
+
+test('power: users needed by the formula, and users without an event', () => {
+  const z = 1.6448536 + 1.2815516;
+  near(
+    usersNeeded({ sigma: 0.14, alpha: 0.05, power: 0.9, q: 0.1, tolerance: 0.02 }),
+    (0.14 ** 2 * z ** 2) / (0.09 * 0.02 ** 2),
+    0.01,
+  );
+  assert.equal(usersIfNoEvent(0.005, 0.05), 598);
+});
+
+const traffic = (
+  canary: Partial<TrafficTotals>,
+  stable: Partial<TrafficTotals>,
+  stratum = 0,
+): TrafficTotals[] => {
+  const empty = { stratum, users: 0, newUsers: 0, requests: 0, firstErrors: 0 };
+  return [
+    { ...empty, arm: 'canary', ...canary },
+    { ...empty, arm: 'stable', ...stable },
+  ];
+};
+
+test('first errors: a martingale under equality, large when the canary errs more', () => {
+  const q = 0.1;
+  const phases = [{ weight: q }];
+  const at = (canary: number, stable: number) =>
+    firstErrorEvidence(traffic({ firstErrors: canary }, { firstErrors: stable }), phases).evidence;
+  near(at(0, 0), 1, 1e-12);
+  // The next first error falls on the canary with probability q: the expected evidence is what it was.
+  for (const [canary, stable] of [
+    [0, 0],
+    [3, 20],
+    [7, 11],
+  ] as const) {
+    near((q * at(canary + 1, stable) + (1 - q) * at(canary, stable + 1)) / at(canary, stable), 1, 1e-12);
+  }
+  assert.ok(at(6, 2) > 100);
+  assert.ok(at(2, 18) < 1);
+  assert.ok(Number.isFinite(at(100_000, 0)));
+  // Phases of a ramp multiply: each with its own weight.
+  const ramp = [...traffic({ firstErrors: 1 }, {}, 0), ...traffic({ firstErrors: 1 }, {}, 65)];
+  assert.ok(
+    firstErrorEvidence(ramp, [{ weight: 0.01 }, { weight: 0.5 }]).evidence <
+      firstErrorEvidence(traffic({ firstErrors: 2 }, {}), [{ weight: 0.01 }]).evidence,
+  );
+});
+
+test('sample ratio: the sequential factor is a martingale; the fixed test is χ² in every phase', () => {
+  const ln = (canary: number, stable: number) => sequentialLnBayesFactor([stable, canary], [0.9, 0.1]);
+  const mean = 0.1 * Math.exp(ln(4, 30)) + 0.9 * Math.exp(ln(3, 31));
+  near(mean / Math.exp(ln(3, 30)), 1, 1e-9);
+  const one = sampleRatio(traffic({ newUsers: 900 }, { newUsers: 9100 }), [{ weight: 0.1 }]);
+  near(one.chiSquare, 11.1111, 1e-4);
+  near(one.pValue, 0.00085812, 1e-8);
+  // A tenth of the first 1000 and half of the next 1000: as due, though 30 % of all.
+  const ramp = [
+    ...traffic({ newUsers: 100 }, { newUsers: 900 }, stratumId({ at: 0, from: 0, length: DAY, phase: 0 })),
+    ...traffic({ newUsers: 500 }, { newUsers: 500 }, stratumId({ at: DAY, from: 0, length: DAY, phase: 1 })),
+  ];
+  assert.equal(sampleRatio(ramp, [{ weight: 0.1 }, { weight: 0.5 }]).chiSquare, 0);
+  // Too few users for χ² say nothing.
+  assert.equal(sampleRatio(traffic({ newUsers: 7 }, { newUsers: 3 }), [{ weight: 0.1 }]).pValue, 1);
+});
+
+test('strata: slices from the start, phases beside them', () => {
+  assert.equal(stratumId({ at: START + DAY - 1, from: START, length: DAY }), 0);
+  const id = stratumId({ at: START + 3 * DAY, from: START, length: DAY, phase: 2 });
+  assert.deepEqual([sliceOf(id), phaseOf(id)], [3, 2]);
+  assert.ok(sliceOf(stratumId({ at: START - 1, from: START, length: DAY, phase: 5 })) < 0);
+});
+
+test('histograms: a value lies in its bucket; ledger values are integers or refused', () => {
+  fc.assert(
+    fc.property(fc.double({ min: 1e-9, max: 1e9, noNaN: true }), (value) => {
+      const bucket = bucketOf(value);
+      assert.ok(Math.log(value) >= lnLowerBound(bucket) - 1e-12);
+      assert.ok(Math.log(value) <= lnLowerBound(bucket + 1) + 1e-12);
+    }),
+  );
+  assert.equal(bucketOf(0), -600);
+  assert.deepEqual(ledgerValue('quality:judge', 0.7), { value: 700_000 });
+  assert.deepEqual(ledgerValue('latency', Math.E), { value: 1_000_000 });
+  // A cached answer costs nothing: the floor stands for it.
+  assert.deepEqual(ledgerValue('cost', 0), ledgerValue('cost', 1e-6));
+  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
+    assert.deepEqual(ledgerValue('quality:judge', value), { unusable: 'not-finite' });
+  }
+  assert.deepEqual(ledgerValue('latency', -1), { unusable: 'out-of-range' });
+});
+
+test('exact sums are those of BigInt', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: -(2 ** 51), max: 2 ** 51 }), { maxLength: 50 }), (values) => {
+      const [sum, squares] = [new ExactSum(), new ExactSumOfSquares()];
+      for (const value of values) {
+        sum.add(value);
+        squares.add(value);
+      }
+      assert.equal(
+        sum.total(),
+        values.reduce((total, value) => total + BigInt(value), 0n),
+      );
+      assert.equal(
+        squares.total(),
+        values.reduce((total, value) => total + BigInt(value) ** 2n, 0n),
+      );
+    }),
+  );
+});
+
+test('p95: recovers the percentiles and a slow-down, with an error near that of the users', () => {
+  const random = randomFrom(11);
+  const samples = Array.from({ length: 40_000 }, (_, index) => {
+    const user = index % 20_000;
+    const arm = user % 2 === 0 ? ('stable' as const) : ('canary' as const);
+    const value = Math.exp(0.5 * normalFrom(random)) * (arm === 'canary' ? 1.2 : 1);
+    return { at: START + (index % 7) * DAY, user: `u${user}`, arm, values: { latency: value } };
+  });
+  const estimate = estimateOf(latencyP95, figures(samples, [latencyP95], { weight: 0.5 }));
+  assert.ok(typeof estimate === 'object');
+  near(Math.exp(estimate.means.stable), Math.exp(0.5 * 1.6449), 0.05);
+  near(estimate.difference, Math.log(1.2), 0.03);
+  // √(p(1−p)/n) / density, for 20 000 independent requests an arm: density of ln(value) at its p95 is φ(1.645)/0.5.
+  const expected = Math.sqrt(2 * ((0.05 * 0.95) / 20_000)) / (0.10314 / 0.5);
+  near(estimate.se / expected, 1, 0.1);
+});
+
+test('a percentile that its histogram cannot bound is not measured', () => {
+  const samples = Array.from({ length: 40 }, (_, index) => ({
+    at: START,
+    user: `u${index % 20}`,
+    arm: index % 2 === 0 ? ('stable' as const) : ('canary' as const),
+    values: { latency: 1 + index },
+  }));
+  assert.equal(estimateOf(latencyP95, figures(samples, [latencyP95], { weight: 0.5 })), 'sparse-tail');
+});
+
+function baselineFor(users: number, changes: Parameters<typeof policyOf>[0] = {}) {
+  const metrics = [quality, error, latency, latencyP95];
+  const policy = policyOf({ metrics, ...changes });
+  const data = collect(week({ users, seed: 4, weight: 0 }), metrics, { weight: 0 });
+  const totals = totalsOf(data);
+  const sums = baselineRequests(metrics, totals).map((request) => influenceSums(request, data));
+  return { policy, baseline: baselineOf(policy, { totals, sums }) };
+}
+
+test('a plan from the users before: spreads, users and the expected horizon', () => {
+  const { policy, baseline } = baselineFor(12_000);
+  assert.ok(baseline);
+  // Scores: own 0.1, per request 0.15; some five requests a user, unevenly.
+  near(baseline.sigma['quality:judge'] ?? 0, Math.sqrt(0.1 ** 2 * 1.5 + 0.15 ** 2 / 5.4), 0.02);
+  near(baseline.rates.error ?? 0, 0.01, 0.002);
+  assert.ok(baseline.users.every((users, index) => users >= (baseline.users[index - 1] ?? 0)));
+  const plan = planGate(policy, baseline);
+  assert.equal(plan.refusal, null);
+  assert.equal(plan.assumed, false);
+  assert.equal(plan.expectedHorizon, 0);
+  assert.ok((plan.horizons[0]?.power ?? 0) >= 0.9);
+  near(
+    plan.horizons.reduce((sum, { alpha }) => sum + alpha, 0),
+    0.05,
+    1e-9,
+  );
+  assert.equal(plan.horizons[0]?.alpha, 0.025);
+});
+
+test('a plan refuses, with the numbers, what cannot succeed, and says what it assumes', () => {
+  const { policy, baseline } = baselineFor(1000);
+  const { refusal } = planGate(policy, baseline);
+  assert.ok(refusal);
+  assert.equal(refusal.code, 'POLICY_CANNOT_SUCCEED');
+  assert.ok(refusal.usersNeeded > refusal.usersExpected);
+  assert.match(refusal.words, /needs [\d,]+/);
+  const blind = planGate(policy, null);
+  assert.equal(blind.refusal, null);
+  assert.equal(blind.assumed, true);
+  assert.match(blind.words.join(' '), /documented defaults/);
+});
+
+test('a looser margin or a heavier weight needs fewer users, a harm that is seen is larger than the margin', () => {
+  const needs = (changes: Parameters<typeof policyOf>[0]) => planGate(policyOf(changes), null).usersNeeded;
+  const metrics = [quality];
+  assert.ok(needs({ metrics, weight: 0.5 }) < needs({ metrics, weight: 0.1 }));
+  assert.ok(needs({ metrics: [{ ...quality, margin: 0.04 }] }) < needs({ metrics }));
+  for (const guard of planGate(policyOf({}), null).guards) {
+    assert.ok(guard.smallestHarmAsMargin > guard.metric.margin);
+  }
+});
+
+test('a policy with impossible numbers is refused', () => {
+  const bad = [
+    { weight: 0 },
+    { weight: 1 },
+    { horizons: [] },
+    { horizons: [2 * DAY, DAY] },
+    { alpha: { harm: 0.05, nonInferiority: 1 } },
+    { power: 1 },
+    { metrics: [] },
+    { metrics: [quality, quality] },
+    { metrics: [{ ...quality, margin: 0 }] },
+    { metrics: [{ ...quality, metric: 'mood' }] },
+    { metrics: [{ ...quality, scale: 'p95' as const }] },
+    { metrics: [{ ...latency, scale: 'absolute' as const }] },
+  ];
+  for (const changes of bad) assert.throws(() => planGate(policyOf(changes), null), RangeError);
+});
