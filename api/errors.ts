@@ -1,5 +1,5 @@
 import { isGrpcServiceError, ServiceError } from '@temporalio/client';
-import type { FastifyError, FastifyInstance } from 'fastify';
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { catalogue, type ErrorCode, SlipwayError } from '../domain/errors.ts';
 
@@ -14,6 +14,16 @@ export const errorBody = z.strictObject({
   }),
 });
 z.globalRegistry.add(errorBody, { id: 'Error' });
+
+/** Answers what Fastify refuses before it knows a route, e.g. a path that is no text. */
+export function answerFrameworkError(
+  error: FastifyError,
+  _request: FastifyRequest,
+  reply: FastifyReply,
+): void {
+  const known = knownError(error);
+  void reply.code(statusOf(error, known)).send({ error: known.toJSON() });
+}
 
 /** Answers every failure with a coded error, and logs the ones that are Slipway's own with their cause. */
 export function answerErrors(app: FastifyInstance): void {

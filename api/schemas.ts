@@ -37,6 +37,8 @@ const pendingActivity = z.strictObject({
   nextAttemptAt: z.date().nullable(),
 });
 
+const armCount = z.strictObject({ samples: z.number().int(), users: z.number().int() });
+
 export const releaseView = z.strictObject({
   release: z.string(),
   application: z.string(),
@@ -53,6 +55,10 @@ export const releaseView = z.strictObject({
   startedAt: z.date(),
   canarySince: z.date().nullable(),
   endedAt: z.date().nullable(),
+  samples: z
+    .strictObject({ stable: armCount, canary: armCount })
+    .nullable()
+    .describe('What the ledger holds of each arm; null before the canary'),
   pending: z.array(pendingActivity).describe('What the release waits for'),
   live: z.boolean().describe('Did the workflow itself answer? Otherwise the store did'),
 });

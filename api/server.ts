@@ -5,10 +5,11 @@ import { openDatabase } from '../store/database.ts';
 import { saveApiKey } from '../store/keys.ts';
 import { guardAccess } from './access.ts';
 import type { ApiContext } from './context.ts';
-import { answerErrors } from './errors.ts';
+import { answerErrors, answerFrameworkError } from './errors.ts';
 import { describeRoutes } from './openapi.ts';
 import { decisionRoutes } from './routes/decisions.ts';
 import { documentRoutes } from './routes/documents.ts';
+import { gateRoutes } from './routes/gate.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { releaseRoutes } from './routes/releases.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -73,6 +74,7 @@ export async function buildApi(context: ApiContext, logger: Logger): Promise<Fas
   const app: FastifyInstance = Fastify({
     loggerInstance: logger as FastifyBaseLogger,
     bodyLimit: BODY_BYTES,
+    frameworkErrors: answerFrameworkError,
     forceCloseConnections: 'idle',
     routerOptions: { maxParamLength: 300 },
   });
@@ -85,6 +87,7 @@ export async function buildApi(context: ApiContext, logger: Logger): Promise<Fas
     documentRoutes,
     releaseRoutes,
     decisionRoutes,
+    gateRoutes,
     watchRoutes,
   ]) {
     await app.register(routes(context));

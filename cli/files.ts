@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { z } from 'zod';
 import { SlipwayError } from '../domain/errors.ts';
 import { parseGoldenSet } from '../domain/evaluation/golden.ts';
 import { parseGuardrailsFile } from '../domain/guardrails/guardrails.ts';
@@ -115,10 +116,19 @@ async function policyOf(
   policy: ReleaseFile['policy'],
   beside: (path: string) => string,
 ): Promise<PolicyInput | undefined> {
-  if (typeof policy !== 'string') return policy;
-  return parseFile(beside(policy), (text) =>
+  return typeof policy === 'string' ? policyFile(beside(policy)) : policy;
+}
+
+/** Reads a policy file, without the defaults that it leaves out. */
+export function policyFile(file: string): Promise<PolicyInput> {
+  return parseFile(file, (text) =>
     validate(policyInputSchema, parseYaml(text, 'POLICY_INVALID') ?? {}, 'POLICY_INVALID'),
   );
+}
+
+/** A policy as the API takes it, durations as `7d`. */
+export function policyToWire(policy: PolicyInput): unknown {
+  return z.encode(policyInputSchema, policy);
 }
 
 async function modelOf(

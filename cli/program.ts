@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { addDocumentCommands } from './commands/documents.ts';
+import { addGateCommands } from './commands/gate.ts';
 import { addReleaseCommands } from './commands/releases.ts';
 import { addSystemCommands } from './commands/system.ts';
 
@@ -24,6 +25,7 @@ export function makeProgram(): Command {
   addSystemCommands(program);
   addDocumentCommands(program);
   addReleaseCommands(program);
+  addGateCommands(program);
   for (const command of descendants(program)) command.exitOverride();
   return program;
 }

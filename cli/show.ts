@@ -5,13 +5,16 @@ const percent = (share: number): string => `${Number((share * 100).toFixed(2))} 
 
 /** A release as a column of facts. */
 export function showRelease(output: Output, release: Release): void {
-  const { weight, horizon } = release;
+  const { weight, horizon, samples } = release;
+  const arm = (name: 'stable' | 'canary') =>
+    samples && `${samples[name].samples} samples of ${samples[name].users} users on ${name}`;
   const entries: [string, string | null][] = [
     ['release', release.release],
     ['application', release.application],
     ['stage', `${release.stage} (${phase(output, release.phase)})`],
     ['reason', release.reason],
     ['weight', weight && `${percent(weight.desired)} asked, ${percent(weight.observed)} observed`],
+    ['samples', samples && `${arm('stable')}, ${arm('canary')}`],
     ['verdict', release.verdict],
     ['evidence', release.evidence],
     ['candidate', release.candidate],

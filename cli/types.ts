@@ -15,6 +15,7 @@ export interface Release {
   startedAt: string;
   canarySince: string | null;
   endedAt: string | null;
+  samples: Record<'stable' | 'canary', { samples: number; users: number }> | null;
   pending: Pending[];
   live: boolean;
 }

@@ -50,15 +50,6 @@ export async function saveTenantKey(db: Queryable, key: string, tenant: string):
   );
 }
 
-/** Tenant of a gateway key; null when it is unknown or revoked. */
-export async function findTenant(db: Queryable, key: string): Promise<string | null> {
-  const { rows } = await db.query<{ tenant: string }>(
-    'select tenant from tenant_keys where hash = $1 and revoked_at is null',
-    [hashKey(key)],
-  );
-  return rows[0]?.tenant ?? null;
-}
-
 export interface KeySummary {
   id: string;
   kind: 'control' | 'tenant';

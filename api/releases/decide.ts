@@ -13,7 +13,7 @@ import { codedFailure, isGone, isWorkerSilent, silentWorker } from './failures.t
 import { sourcesOf } from './read.ts';
 
 /** How long a decision waits for a worker. */
-const DECISION_MS = 10_000;
+const DECISION_MS = 5_000;
 
 /**
  * Hands a decision to the release; its validator judges it before it reaches history.

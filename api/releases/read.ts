@@ -1,7 +1,8 @@
 import type { WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { SlipwayError } from '../../domain/errors.ts';
-import type { Phase, Stage } from '../../domain/words.ts';
+import type { Arm, Phase, Stage } from '../../domain/words.ts';
+import { type ArmCount, countArms } from '../../store/ledger.ts';
 import { findRelease, listEvents, type ReleaseRow } from '../../store/releases.ts';
 import { queries, type ReleaseStatus, type StoryLine } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
@@ -41,6 +42,8 @@ export interface ReleaseView {
   startedAt: Date;
   canarySince: Date | null;
   endedAt: Date | null;
+  /** What the ledger holds of each arm; null before the canary. */
+  samples: Record<Arm, ArmCount> | null;
   pending: PendingActivity[];
   /** Did the workflow itself answer? Otherwise this is what it last wrote into the store. */
   live: boolean;
@@ -82,12 +85,16 @@ export async function viewOf(context: ApiContext, sources: Sources): Promise<Rel
   const status = description === null ? null : await ask(context, () => handle.query(queries.status));
   if (status === null && row === null) return refusedView(id, description);
   const failure = await failureOf(sources);
-  const merged = { ...fromRow(row), ...fromStatus(status) } as Omit<ReleaseView, 'pending' | 'live'>;
+  const merged = { ...fromRow(row), ...fromStatus(status) } as Omit<
+    ReleaseView,
+    'samples' | 'pending' | 'live'
+  >;
   return {
     ...merged,
     release: id,
     ...(failure === null ? {} : { phase: 'Degraded' as const, reason: merged.reason ?? failure }),
     endedAt: row?.endedAt ?? (failure === null ? null : (description?.closeTime ?? null)),
+    samples: merged.canarySince === null ? null : await countArms(context.database, id),
     pending: description === null ? [] : pendingOf(description),
     live: status !== null,
   };

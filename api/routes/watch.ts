@@ -50,6 +50,8 @@ export const watchRoutes =
         raw.writeHead(200, {
           'content-type': 'text/event-stream',
           'cache-control': 'no-cache',
+          // Kept alive, it would hold up the end of a process that has told everything.
+          connection: 'close',
           'x-accel-buffering': 'no',
         });
         const heartbeat = setInterval(() => raw.write(': still here\n\n'), HEARTBEAT_MS);

@@ -3,12 +3,13 @@ import { pino } from 'pino';
 import type { ReleaseActivities } from '../../activities/contract.ts';
 import { mirroringProgress } from '../../activities/progress.ts';
 import { createReleaseActivities } from '../../activities/releases.ts';
+import { createTrafficActivities } from '../../activities/traffic.ts';
 import { notYet } from '../../activities/watch.ts';
 import { type RunningApi, startApi } from '../../api/server.ts';
 import type { Role } from '../../domain/words.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { newKey, saveApiKey } from '../../store/keys.ts';
-import { createWorker } from '../../workers/worker.ts';
+import { createWorker, installRuntime } from '../../workers/worker.ts';
 import { startPostgres, startTemporal } from '../support/stack.ts';
 
 export const roles = ['engineer', 'approver', 'auditor', 'admin'] as const satisfies readonly Role[];
@@ -29,6 +30,7 @@ export interface ApiFixture {
   /** Every line that the API logged. */
   logs: string[];
   namespace: string;
+  startWorker(): Promise<void>;
   stopWorker(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -37,19 +39,30 @@ export const evidence = `sha256:${'e'.repeat(64)}`;
 
 /** The API on a real Postgres and Temporal, and a worker with the real workflow and registration; the rest of the world is well. */
 export async function startApiFixture(): Promise<ApiFixture> {
+  installRuntime(silent);
   const [postgres, temporal] = await Promise.all([startPostgres(), startTemporal()]);
   const db = openDatabase(postgres.url);
   const world: World = { verdict: null };
   const connection = await NativeConnection.connect({ address: temporal.address });
-  const worker = await createWorker({
-    connection,
-    topology: temporal.topology,
-    activities: mirroringProgress(db, {
-      ...calmWorld(world),
-      ...createReleaseActivities({ db, log: silent }),
-    }),
-  });
-  const running = worker.run();
+  let stopWorker = async () => {};
+  const startWorker = async () => {
+    const worker = await createWorker({
+      connection,
+      topology: temporal.topology,
+      activities: mirroringProgress(db, {
+        ...calmWorld(world),
+        ...createReleaseActivities({ db, log: silent }),
+        ...createTrafficActivities({ db, log: silent }),
+      }),
+    });
+    const running = worker.run();
+    stopWorker = async () => {
+      stopWorker = async () => {};
+      worker.shutdown();
+      await running;
+    };
+  };
+  await startWorker();
   const logs: string[] = [];
   const options = {
     databaseUrl: postgres.url,
@@ -63,12 +76,6 @@ export async function startApiFixture(): Promise<ApiFixture> {
   for (const role of roles) await saveApiKey(db, keys[role], { name: role, role });
   const api = await startApi(options);
   const replica = await startApi(options);
-  let stopped = false;
-  const stopWorker = async () => {
-    if (!stopped) worker.shutdown();
-    stopped = true;
-    await running;
-  };
   return {
     api,
     replica,
@@ -77,7 +84,8 @@ export async function startApiFixture(): Promise<ApiFixture> {
     keys,
     logs,
     namespace: temporal.namespace,
-    stopWorker,
+    startWorker,
+    stopWorker: () => stopWorker(),
     async stop() {
       await api.stop();
       await replica.stop();
@@ -92,14 +100,13 @@ export async function startApiFixture(): Promise<ApiFixture> {
 
 const silent = pino({ level: 'silent' });
 
-function calmWorld(world: World): Omit<ReleaseActivities, 'registerRelease' | 'endRelease'> {
+function calmWorld(world: World): Omit<ReleaseActivities, 'registerRelease' | 'endRelease' | 'moveTraffic'> {
   return {
     checkPreflight: async () => ({ passed: true, summary: 'all well' }),
     evaluateCandidate: async () => ({ passed: true, summary: '30 of 30', digest: evidence }),
     provideServing: async () => {},
     removeServing: async () => {},
     planGate: async () => ({ passed: true, summary: 'seven days' }),
-    moveTraffic: async () => {},
     watchGuards: async () => {
       throw notYet('guards ok', 200);
     },

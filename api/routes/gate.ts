@@ -1,0 +1,130 @@
+import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { planGate } from '../../domain/gate/plan.ts';
+import { draftPolicy } from '../../domain/policy/parse.ts';
+import { policyInputSchema } from '../../domain/policy/schema.ts';
+import { applicationName } from '../../domain/release/parse.ts';
+import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
+import { findPlan, listLooks, listVerdicts, verifyEvidence } from '../../store/evidence.ts';
+import { readBaseline } from '../../store/gate-baseline.ts';
+import { getRelease } from '../../store/releases.ts';
+import { readers } from '../access.ts';
+import type { ApiContext } from '../context.ts';
+import { releaseParams } from '../schemas.ts';
+
+const decision = z.enum(['promote', 'rollback', 'continue', 'invalid']);
+const asRecorded = z.unknown().describe('As the gate recorded it: domain/gate/types.ts');
+
+const plan = z.strictObject({ digest: z.string(), summary: z.string(), plan: asRecorded });
+const verdict = z.strictObject({
+  horizon: z.number().int(),
+  digest: z.string().describe('What a sign-off names'),
+  watermark: z.number().int().describe('The last batch of the ledger that the verdict saw'),
+  decision,
+  summary: z.string(),
+  verdict: asRecorded,
+});
+const look = z.strictObject({ kind: z.enum(['guards', 'gate']), at: z.date(), look: asRecorded });
+
+/** What a release was judged by. */
+export const gateRoutes =
+  ({ database }: ApiContext): FastifyPluginAsyncZod =>
+  async (app) => {
+    app.get(
+      '/v1/releases/:id/evidence',
+      {
+        config: { access: readers },
+        schema: {
+          summary: 'The plan of the gate and its verdicts',
+          params: releaseParams,
+          response: {
+            200: z.strictObject({ release: z.string(), plan: plan.nullable(), verdicts: z.array(verdict) }),
+          },
+        },
+      },
+      async ({ params }) => {
+        const { id } = await getRelease(database, params.id);
+        const [stored, verdicts] = await Promise.all([findPlan(database, id), listVerdicts(database, id)]);
+        return {
+          release: id,
+          plan: stored && { ...stored, summary: planWords(stored.plan) },
+          verdicts: verdicts.map(({ horizon, digest, watermark, verdict }) => ({
+            horizon,
+            digest,
+            watermark,
+            decision: verdict.decision,
+            summary: stored === null ? verdict.decision : verdictWords(stored.plan, verdict),
+            verdict,
+          })),
+        };
+      },
+    );
+
+    app.get(
+      '/v1/releases/:id/looks',
+      {
+        config: { access: readers },
+        schema: {
+          summary: 'Every look of the guards and of the gate, the oldest first',
+          params: releaseParams,
+          querystring: z.strictObject({
+            kind: z.enum(['guards', 'gate']).optional(),
+            after: z.string().optional().describe('`next` of the page before'),
+            limit: z.coerce.number().int().min(1).max(5000).default(500),
+          }),
+          response: { 200: z.strictObject({ looks: z.array(look), next: z.string().nullable() }) },
+        },
+      },
+      async ({ params, query }) => {
+        const { id } = await getRelease(database, params.id);
+        return listLooks(database, id, query);
+      },
+    );
+
+    app.get(
+      '/v1/releases/:id/verification',
+      {
+        config: { access: readers },
+        schema: {
+          summary: 'Recompute every verdict from the samples, byte for byte',
+          description: 'EVIDENCE_MISMATCH names the first difference.',
+          params: releaseParams,
+          response: {
+            200: z.strictObject({
+              release: z.string(),
+              verdicts: z.array(verdict.omit({ summary: true, verdict: true })),
+            }),
+          },
+        },
+      },
+      async ({ params }) => {
+        const { id } = await getRelease(database, params.id);
+        return { release: id, verdicts: await verifyEvidence(database, id) };
+      },
+    );
+
+    app.post(
+      '/v1/gate/plan',
+      {
+        config: { access: readers },
+        schema: {
+          summary:
+            "How long a policy's gate would take on an application's traffic, and the smallest harm it sees",
+          description: 'Changes nothing: a release makes its own plan just before its canary begins.',
+          body: z.strictObject({ application: applicationName, policy: policyInputSchema }),
+          response: { 200: z.strictObject({ summary: z.string(), plan: asRecorded }) },
+        },
+      },
+      async ({ body }) => {
+        const { gate, canary } = draftPolicy(body.policy, 'policy.');
+        const subject = { ...gate, weight: canary.weight };
+        const baseline = await readBaseline(database, {
+          application: body.application,
+          gate: subject,
+          now: Date.now(),
+        });
+        const made = planGate(subject, baseline);
+        return { summary: planWords(made), plan: made };
+      },
+    );
+  };

@@ -1,0 +1,119 @@
+import type { Command } from 'commander';
+import { parse as parseCsv } from 'csv-parse/sync';
+import { SlipwayError } from '../../domain/errors.ts';
+import { type CsvRow, judgeCsv } from '../../domain/gate/csv.ts';
+import { planGate } from '../../domain/gate/plan.ts';
+import { plotGuard } from '../../domain/gate/text-plot.ts';
+import type { GatePlan, GatePolicy } from '../../domain/gate/types.ts';
+import { draftPolicy } from '../../domain/policy/parse.ts';
+import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
+import { EXIT } from '../exit.ts';
+import { parseFile, policyFile, policyToWire } from '../files.ts';
+import { table } from '../output.ts';
+import { type CommandContext, run } from './context.ts';
+
+interface Verification {
+  release: string;
+  verdicts: { horizon: number; digest: string; watermark: number; decision: string }[];
+}
+
+/** `slipway gate …`: what the gate would do, did, and whether its evidence stands. */
+export function addGateCommands(program: Command): void {
+  const gate = program.command('gate').description('plan, check and recompute decisions of the gate');
+
+  gate
+    .command('verify <release>')
+    .description('recompute every verdict of a release from its samples, byte for byte')
+    .action(
+      run(async ({ api, output }, id: string) => {
+        const found = await api.call<Verification>(
+          'GET',
+          `/v1/releases/${encodeURIComponent(id)}/verification`,
+        );
+        output.result(found, () => {
+          const rows = found.verdicts.map((v) => [
+            String(v.horizon + 1),
+            v.decision,
+            String(v.watermark),
+            v.digest,
+          ]);
+          for (const line of table(['HORIZON', 'DECISION', 'WATERMARK', 'EVIDENCE'], rows)) output.line(line);
+          output.line(output.style('green', 'every verdict recomputes to what was recorded'));
+        });
+      }),
+    );
+
+  gate
+    .command('plan')
+    .description('how long the gate of a policy takes, and the smallest harm that it sees')
+    .requiredOption('-f, --file <file>', 'policy file in YAML')
+    .option('--from-ledger <application>', "with the application's own traffic, asked from the API")
+    .action(run(plan));
+
+  gate
+    .command('judge <samples>')
+    .description('judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote')
+    .requiredOption('--policy <file>', 'policy file in YAML')
+    .action(run(judge));
+}
+
+async function plan(
+  { api, output }: CommandContext,
+  { file, fromLedger }: { file: string; fromLedger?: string },
+): Promise<void> {
+  const policy = await policyFile(file);
+  const made =
+    fromLedger === undefined
+      ? planGate(gateOf(policy), null)
+      : (
+          await api.call<{ plan: GatePlan }>('POST', '/v1/gate/plan', {
+            application: fromLedger,
+            policy: policyToWire(policy),
+          })
+        ).plan;
+  output.result(made, () => {
+    for (const line of made.words) output.line(line);
+    if (made.refusal !== null) output.line(output.style('red', made.refusal.words));
+  });
+  if (made.refusal !== null) process.exitCode = EXIT.refused;
+}
+
+async function judge(
+  { output }: CommandContext,
+  samples: string,
+  { policy: file }: { policy: string },
+): Promise<void> {
+  const policy = gateOf(await policyFile(file));
+  const rows = await parseFile(samples, csvRows);
+  const { plan, verdict, looks } = judgeCsv(rows, policy);
+  output.result({ verdict, plan, looks }, () => {
+    for (const { guard } of plan.guards) {
+      output.line(output.style('bold', guard));
+      output.line(plotGuard(guard, looks, { width: 60 }));
+      output.line();
+    }
+    output.line(planWords(plan));
+    const colour =
+      verdict.decision === 'promote' ? 'green' : verdict.decision === 'continue' ? 'yellow' : 'red';
+    output.line(output.style(colour, verdictWords(plan, verdict)));
+  });
+  if (verdict.decision !== 'promote') process.exitCode = EXIT.refused;
+}
+
+function gateOf(input: Parameters<typeof draftPolicy>[0]): GatePolicy {
+  const { gate, canary } = draftPolicy(input);
+  return { ...gate, weight: canary.weight };
+}
+
+function csvRows(text: string): CsvRow[] {
+  try {
+    return parseCsv<CsvRow>(text, { columns: true, skip_empty_lines: true, bom: true });
+  } catch (cause) {
+    throw new SlipwayError(
+      'SAMPLES_INVALID',
+      cause instanceof Error ? cause.message : String(cause),
+      { field: 'samples', remedy: 'Give a CSV file with a header and as many cells in every row' },
+      { cause },
+    );
+  }
+}
