@@ -126,6 +126,12 @@ export function lookAtGuard(
     : sequence(estimate, guard.tau2, guard.alphaHarm);
   const breached =
     !noEvent && (guard.metric.direction === 'lower' ? interval[0] > limit : interval[1] < limit);
+  // An arm whose answers all score the same may be a disaster, which the guard's SE still shows, but is never a reason to promote.
+  const constant = (['stable', 'canary'] as const).find((arm) => estimate.variance[arm] === 0);
+  if (!breached && constant && estimate.rates === null) {
+    const words = `every value of ${guard.metric.metric} in the ${constant} arm is the same: was it measured?`;
+    return without({ code: 'zero-variance', words }, 'Error', estimate);
+  }
   return {
     guard: guard.guard,
     stable,

@@ -172,6 +172,10 @@ test('with one stratum the error is the ratio formula of the specification, with
       near(estimate.variance.stable, variance(stable) / stable.length);
       near(estimate.variance.canary, variance(canary) / canary.length);
       near(estimate.guardSe ** 2, variance(all) * (1 / stable.length + 1 / canary.length));
+      assert.equal(
+        estimate.se,
+        Math.max(Math.sqrt(estimate.variance.stable + estimate.variance.canary), estimate.guardSe),
+      );
     }),
     { numRuns: 60 },
   );

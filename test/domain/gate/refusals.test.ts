@@ -87,6 +87,16 @@ test('zero variance', () => {
   );
 });
 
+test('zero variance in one arm is never promoted; if it is a disaster it is stopped all the same', () => {
+  const constant = (score: number) =>
+    replace(({ arm, values }) => (arm === 'canary' ? { ...values, 'quality:judge': score } : { ...values }));
+  refused(constant(0.7), 'zero-variance', 'continue');
+  refused(constant(1), 'zero-variance', 'continue');
+  const empty = verdictOf(constant(0));
+  assert.equal(empty.decision, 'rollback');
+  assert.ok(empty.reasons.some(({ code, guard }) => code === 'harm' && guard === 'quality:judge'));
+});
+
 for (const [name, value] of Object.entries({ NaN: Number.NaN, infinity: Number.POSITIVE_INFINITY })) {
   test(`one value of ${name}`, () => {
     refused(
