@@ -125,13 +125,13 @@ describe('a new generation of the route table', () => {
   });
 
   it('keeps everybody in the canary while the weight rises, on every replica and after a restart (invariant 3)', async () => {
-    const users = Array.from({ length: 200 }, (_, i) => `user-${i}`);
+    const users = Array.from({ length: 80 }, (_, i) => `user-${i}`);
     await move(0.1);
     const gateway = await start();
     const otherState = temporaryState();
     const other = await start({ stateFolder: otherState.path });
     const ten = await canaryUsers(gateway, users);
-    assert.ok(ten.length > 5 && ten.length < 45, `${ten.length} of 200 on the canary`);
+    assert.ok(ten.length > 0 && ten.length < 25, `${ten.length} of 80 on the canary`);
     assert.deepEqual(await canaryUsers(other, users), ten);
 
     await acknowledged(await move(0.5));
