@@ -198,6 +198,13 @@ test('the verdict says what the look at the same watermark says', () => {
   always((rows) => {
     const data = figures(rows, metrics, { weight: 0.5 });
     const seen = look(plan, data, data.totals.to);
+    for (const { interval, limit, breached, estimate } of seen.guards) {
+      if (interval === null || estimate === null) continue;
+      // Stopped if and only if the whole interval is worse than the limit; on the side of the limit, not of no difference.
+      const [low, high] = limit < 0 ? [-interval[1], -interval[0]] : interval;
+      assert.ok(low < high);
+      assert.equal(breached, low > Math.abs(limit));
+    }
     const verdict = judge(plan, data, 0);
     assert.equal(verdict.decision === 'rollback', seen.harm);
     assert.ok(

@@ -139,6 +139,18 @@ test('a broken sample ratio', () => {
   );
 });
 
+test('a sample ratio that only the sharper test at the horizon sees', () => {
+  const lost = (user: string) => Number(user.slice(1)) % 6 === 0;
+  const data = figures(
+    healthy.filter(({ arm, user }) => arm === 'stable' || !lost(user)),
+    metrics,
+  );
+  assert.equal(look(plan, data, data.totals.to).sampleRatio.broken, false);
+  const verdict = judge(plan, data, 0);
+  assert.ok(verdict.sampleRatio.pValue < 0.001);
+  assert.equal(verdict.decision, 'invalid');
+});
+
 test('a metric renamed half-way, in one arm or in both, is named', () => {
   for (const arms of [['canary'], ['stable', 'canary']]) {
     const renamed = healthy.map((sample) => {
