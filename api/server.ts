@@ -17,6 +17,9 @@ import { watchRoutes } from './routes/watch.ts';
 
 const VERSION = '0.1.0';
 
+/** What a stopping API gives the requests in flight. */
+const GRACE_MS = 2_000;
+
 /** Largest body, for golden sets of some thousand cases. */
 const BODY_BYTES = 8 * 2 ** 20;
 
@@ -59,7 +62,10 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     return {
       url,
       stop: async () => {
+        // A connection that never asked anything would be waited for until its keep-alive ends.
+        const patience = setTimeout(() => app.server.closeAllConnections(), GRACE_MS);
         await app.close();
+        clearTimeout(patience);
         await database.end();
       },
     };

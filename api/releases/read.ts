@@ -7,7 +7,7 @@ import { findRelease, listEvents, type ReleaseRow } from '../../store/releases.t
 import { queries, type ReleaseStatus, type StoryLine } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { codedFailure, isGone, isWorkerSilent, noSuchRelease } from './failures.ts';
-import { workflowIdOf } from './start.ts';
+import { promptly, workflowIdOf } from './workflow.ts';
 
 /** How long a reader waits for a worker before the mirror in the store has to do. */
 const QUERY_MS = 3_000;
@@ -62,7 +62,7 @@ export interface Sources {
 export async function sourcesOf({ database, temporal }: ApiContext, id: string): Promise<Sources> {
   const row = await findRelease(database, id);
   const handle = temporal.workflow.getHandle(row?.workflowId ?? workflowIdOf(id));
-  const description = await handle.describe().catch((error: unknown) => {
+  const description = await promptly(temporal, () => handle.describe()).catch((error: unknown) => {
     if (isGone(error)) return null;
     throw error;
   });

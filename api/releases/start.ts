@@ -12,6 +12,7 @@ import { findRoute } from '../../store/routes.ts';
 import { RELEASE_WORKFLOW } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { codedFailure } from './failures.ts';
+import { promptly, workflowIdOf } from './workflow.ts';
 
 const applicationAttribute = defineSearchAttributeKey('SlipwayApplication', SearchAttributeType.KEYWORD);
 
@@ -67,8 +68,6 @@ export function releaseId(application: string, key: string): string {
   return `${application}-${letters.join('')}`;
 }
 
-export const workflowIdOf = (release: string): string => `release:${release}`;
-
 async function begin(
   { temporal, taskQueue }: ApiContext,
   release: string,
@@ -77,7 +76,7 @@ async function begin(
 ): Promise<{ handle: WorkflowHandle; created: boolean }> {
   const workflowId = workflowIdOf(release);
   try {
-    const handle = await temporal.workflow.start(RELEASE_WORKFLOW, {
+    const options = {
       workflowId,
       taskQueue,
       args: [input],
@@ -88,12 +87,13 @@ async function begin(
       typedSearchAttributes: [{ key: applicationAttribute, value: spec.application }],
       staticSummary: `${spec.application}: ${spec.prompt}`,
       staticDetails: `Release \`${release}\`, asked for by ${input.requester}`,
-    });
+    } as const;
+    const handle = await promptly(temporal, () => temporal.workflow.start(RELEASE_WORKFLOW, options));
     return { handle, created: true };
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     const handle = temporal.workflow.getHandle(workflowId);
-    const { memo } = await handle.describe();
+    const { memo } = await promptly(temporal, () => handle.describe());
     if (memo?.spec !== input.spec) throw keyReused(release);
     return { handle, created: false };
   }
@@ -101,14 +101,14 @@ async function begin(
 
 /** Waits until the release is registered or refused; false when no worker says either in time. */
 async function registered(
-  { database }: ApiContext,
+  { database, temporal }: ApiContext,
   release: string,
   handle: WorkflowHandle,
 ): Promise<boolean> {
   const deadline = performance.now() + REGISTRATION_MS;
   while (performance.now() < deadline) {
     if ((await findRelease(database, release)) !== null) return true;
-    const { status } = await handle.describe();
+    const { status } = await promptly(temporal, () => handle.describe());
     if (status.name === 'FAILED') {
       await handle.result().catch((error: unknown) => {
         throw codedFailure(error) ?? error;

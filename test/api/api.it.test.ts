@@ -3,6 +3,9 @@ import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Validator } from '@seriousme/openapi-schema-validator';
 import { EventSourceParserStream } from 'eventsource-parser/stream';
+import { planGate } from '../../domain/gate/plan.ts';
+import { defaultGatePolicy } from '../../domain/gate/types.ts';
+import { saveLook, savePlan } from '../../store/evidence.ts';
 import { type ApiKey, newKey, saveApiKey } from '../../store/keys.ts';
 import { activeRelease, listReleases } from '../../store/releases.ts';
 import { type Answer, type CallOptions, call } from './caller.ts';
@@ -587,6 +590,50 @@ describe('the API', () => {
       await stream.next();
       await stream.return(undefined);
       await as('engineer', 'POST', `/v1/releases/${id}/abort`, { body: {} });
+    });
+  });
+
+  describe('the evidence', () => {
+    it('shows plan and looks, page by page, and says that there is no verdict yet', async () => {
+      const id = await start('judged');
+      const plan = planGate(defaultGatePolicy, null);
+      await savePlan(fixture.db, id, plan);
+      for (const second of [1, 2, 3]) {
+        const at = new Date(Date.UTC(2026, 0, 5, 0, 0, second));
+        await saveLook(fixture.db, id, { kind: second === 2 ? 'guards' : 'gate', at, look: { second } });
+      }
+      const shown = await as('auditor', 'GET', `/v1/releases/${id}/evidence`);
+      assert.deepEqual([shown.status, shown.body.verdicts], [200, []]);
+      assert.equal((shown.body.plan as unknown as { plan: { version: number } }).plan.version, 1);
+
+      const seconds = async (query: string) => {
+        const { body } = await as('auditor', 'GET', `/v1/releases/${id}/looks?${query}`);
+        const page = body as unknown as { looks: { look: { second: number } }[]; next: string | null };
+        return { seconds: page.looks.map(({ look }) => look.second), next: page.next };
+      };
+      const first = await seconds('limit=2');
+      assert.deepEqual(first.seconds, [1, 2]);
+      assert.deepEqual(await seconds(`limit=2&after=${encodeURIComponent(first.next ?? '')}`), {
+        seconds: [3],
+        next: null,
+      });
+      assert.deepEqual((await seconds('kind=guards')).seconds, [2]);
+
+      const verification = await as('auditor', 'GET', `/v1/releases/${id}/verification`);
+      assert.deepEqual([verification.status, verification.body.error?.code], [404, 'NOT_FOUND']);
+    });
+
+    it('plans a policy for an application, and refuses a wrong one', async () => {
+      const plan = (policy: object) =>
+        as('auditor', 'POST', '/v1/gate/plan', { body: { application: 'judged', policy } });
+      const made = await plan({});
+      assert.equal(made.status, 200);
+      assert.equal((made.body.plan as unknown as { policy: { weight: number } }).policy.weight, 0.1);
+      const refused = await plan({ gate: { horizons: ['1d'] } });
+      assert.deepEqual(
+        [refused.status, refused.body.error?.code, refused.body.error?.field],
+        [422, 'POLICY_INVALID', 'policy.gate.horizons[0]'],
+      );
     });
   });
 

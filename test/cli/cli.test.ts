@@ -1,0 +1,385 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { slipway } from './slipway.ts';
+import { json, startStub } from './stub.ts';
+
+const release = {
+  release: 'shop-1',
+  application: 'shop',
+  requester: 'ana',
+  stage: 'sign-off',
+  phase: 'Paused',
+  reason: null,
+  candidate: `sha256:${'c'.repeat(64)}`,
+  stable: null,
+  weight: { desired: 0.1, observed: 0.1 },
+  evidence: `sha256:${'e'.repeat(64)}`,
+  verdict: 'promote',
+  horizon: null,
+  startedAt: '2026-11-21T09:00:00.000Z',
+  canarySince: null,
+  endedAt: null,
+  samples: { stable: { samples: 9000, users: 700 }, canary: { samples: 1000, users: 80 } },
+  pending: [],
+  live: true,
+};
+
+describe('exit codes', () => {
+  it('3 when the API does not answer, with what to do', async () => {
+    const { code, stderr } = await slipway(['release', 'list'], { SLIPWAY_API_URL: 'http://127.0.0.1:9' });
+    assert.equal(code, 3);
+    assert.match(stderr, /UNREACHABLE: the API does not answer at http:\/\/127\.0\.0\.1:9/);
+    assert.match(stderr, /remedy .*slipway up/);
+  });
+
+  it('3 when something else answers', async () => {
+    const stub = await startStub((_asked, response) => response.end('<html>'));
+    const { code, stderr } = await slipway(['release', 'list'], stub.env);
+    await stub.stop();
+    assert.equal(code, 3);
+    assert.match(stderr, /not the Slipway API/);
+  });
+
+  for (const args of [
+    ['relaese', 'list'],
+    ['release', 'create'],
+    ['release', 'get'],
+    ['release', 'list', '--nonsense'],
+  ]) {
+    it(`2 for ${args.join(' ')}`, async () => assert.equal((await slipway(args)).code, 2));
+  }
+
+  for (const args of [['--help'], ['--version'], ['release', '--help']]) {
+    it(`0 for ${args.join(' ')}`, async () => assert.equal((await slipway(args)).code, 0));
+  }
+});
+
+describe('refusals', () => {
+  const error = {
+    code: 'POLICY_INVALID',
+    message: 'policy.canary.weight must be at most 0.5',
+    field: 'policy.canary.weight',
+    value: 1.5,
+    remedy: 'Give a value that must be at most 0.5',
+  };
+
+  it('are shown with field, value and remedy, without colours for a pipe, and end 1', async () => {
+    const stub = await startStub((_asked, response) => json(response, 422, { error }));
+    const { code, stdout, stderr } = await slipway(['release', 'list'], stub.env);
+    await stub.stop();
+    assert.equal(code, 1);
+    assert.equal(stdout, '');
+    assert.equal(
+      stderr,
+      `POLICY_INVALID: ${error.message}\n  field   policy.canary.weight = 1.5\n  remedy  ${error.remedy}\n`,
+    );
+  });
+
+  it('are JSON on standard output with --json, wherever it stands', async () => {
+    const stub = await startStub((_asked, response) => json(response, 422, { error }));
+    for (const args of [
+      ['--json', 'release', 'list'],
+      ['release', 'list', '--json'],
+    ]) {
+      const { code, stdout } = await slipway(args, stub.env);
+      assert.equal(code, 1);
+      assert.deepEqual(JSON.parse(stdout), { error });
+    }
+    await stub.stop();
+  });
+});
+
+describe('reading', () => {
+  it('sends the key, and shows a release as facts', async () => {
+    const stub = await startStub((_asked, response) => json(response, 200, release));
+    const { code, stdout, stderr } = await slipway(['release', 'get', 'shop/1'], stub.env);
+    await stub.stop();
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(
+      stub.asked.map(({ method, path, headers }) => [method, path, headers.authorization]),
+      [['GET', '/v1/releases/shop%2F1', 'Bearer slw_secret']],
+    );
+    assert.match(stdout, /^weight +10 % asked, 10 % observed$/m);
+    assert.match(
+      stdout,
+      /^samples +9000 samples of 700 users on stable, 1000 samples of 80 users on canary$/m,
+    );
+    for (const never of ['slw_secret', '\u001b']) assert.ok(!(stdout + stderr).includes(never));
+  });
+
+  it('lists in columns', async () => {
+    const stub = await startStub((_asked, response) => json(response, 200, { releases: [release] }));
+    const { stdout } = await slipway(['release', 'list', '--application', 'shop'], stub.env);
+    await stub.stop();
+    assert.equal(stub.asked[0]?.path, '/v1/releases?application=shop');
+    assert.deepEqual(
+      stdout
+        .split('\n')
+        .slice(0, 2)
+        .map((line) => line.split(/ {2,}/)),
+      [
+        ['RELEASE', 'STAGE', 'PHASE', 'REQUESTER', 'STARTED', 'REASON'],
+        ['shop-1', 'sign-off', 'Paused', 'ana', '2026-11-21T09:00:00.000Z'],
+      ],
+    );
+  });
+});
+
+describe('signing off', () => {
+  const answering = () =>
+    startStub(({ method }, response) =>
+      json(response, 200, method === 'GET' ? { release, story: [] } : { ...release, stage: 'promoting' }),
+    );
+
+  it('names the evidence that was read, of which 12 digits are enough (invariant 7)', async () => {
+    const stub = await answering();
+    const { code } = await slipway(
+      ['release', 'approve', 'shop-1', '--evidence', 'e'.repeat(12), '--reason', 'fine'],
+      stub.env,
+    );
+    await stub.stop();
+    assert.equal(code, 0);
+    assert.deepEqual(stub.asked.at(-1)?.body, {
+      revision: release.candidate,
+      evidence: release.evidence,
+      reason: 'fine',
+    });
+  });
+
+  for (const [what, args, code] of [
+    ['other evidence', ['--evidence', 'f'.repeat(64)], 1],
+    ['too few digits', ['--evidence', 'eeee'], 1],
+    ['none, where nobody can be asked', [], 2],
+  ] as const) {
+    it(`refuses ${what}, and signs nothing`, async () => {
+      const stub = await answering();
+      const ended = await slipway(['release', 'approve', 'shop-1', ...args], stub.env);
+      await stub.stop();
+      assert.equal(ended.code, code);
+      assert.ok(stub.asked.every(({ method }) => method === 'GET'));
+    });
+  }
+});
+
+describe('watching', () => {
+  const line = (id: number) =>
+    `event: story\nid: ${id}\ndata: {"at":"2026-11-21T09:00:0${id}.000Z","stage":"canary","text":"line ${id}"}\n\n`;
+  const end = (stage: string, reason: string | null) =>
+    `event: end\ndata: ${JSON.stringify({ ...release, stage, reason })}\n\n`;
+  const pending = `event: pending\ndata: [{"activity":"judgeCanary","attempt":3,"message":"412 of 1000 samples","code":"NOT_YET","progress":null}]\n\n`;
+
+  it('resumes where the stream broke off, and ends 0 when the release is promoted', async () => {
+    const stub = await startStub(({ headers }, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      if (headers['last-event-id'] === undefined) {
+        response.write(line(1) + pending + line(2));
+        setImmediate(() => response.destroy());
+      } else response.end(line(3) + end('done', null));
+    });
+    const { code, stdout, stderr } = await slipway(['release', 'watch', 'shop-1'], stub.env);
+    await stub.stop();
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(
+      stub.asked.map(({ headers }) => headers['last-event-id']),
+      [undefined, '2'],
+    );
+    assert.deepEqual(stdout.match(/line \d|412 of 1000 samples|is promoted/g), [
+      'line 1',
+      '412 of 1000 samples',
+      'line 2',
+      'line 3',
+      'is promoted',
+    ]);
+  });
+
+  it('ends 1 with the reason when it was rolled back; --json is one event a line', async () => {
+    const stub = await startStub((_asked, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.end(line(1) + end('rolled-back', 'quality fell'));
+    });
+    const forPeople = await slipway(['release', 'watch', 'shop-1'], stub.env);
+    const forScripts = await slipway(['release', 'watch', 'shop-1', '--json'], stub.env);
+    await stub.stop();
+    assert.equal(forPeople.code, 1);
+    assert.match(forPeople.stdout, /ended rolled-back: quality fell/);
+    assert.equal(forScripts.code, 1);
+    const events = forScripts.stdout
+      .trim()
+      .split('\n')
+      .map((text) => JSON.parse(text) as { event: string });
+    assert.deepEqual(
+      events.map(({ event }) => event),
+      ['story', 'end'],
+    );
+  });
+});
+
+describe('a release file', () => {
+  let folder: string;
+  const files: Record<string, string> = {
+    'prompts/v1.md': '---\nname: shop\n---\n{{input}}\n',
+    'golden.yaml': '- vars: { input: a }\n  assert: [{ type: equals, value: b }]\n',
+    'policy.yaml': 'canary: { weight: 0.2 }\nbaking: { duration: 1h }\n',
+    'bad-policy.yaml': 'canary: { weight: 2 }\n',
+    'config.json': JSON.stringify({
+      num_hidden_layers: 2,
+      num_attention_heads: 4,
+      hidden_size: 256,
+      torch_dtype: 'bfloat16',
+    }),
+  };
+  const spec = (policy: string, more = '') => `
+application: shop
+prompt: ../prompts/v1.md
+goldenSet: ../golden.yaml
+guardrails: house@3
+model: { name: m, config: ../config.json, weightsGiB: 1, price: { inputPerMillion: 1, outputPerMillion: 2 } }
+policy: ${policy}
+${more}`;
+
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'slipway-cli-'));
+    await mkdir(join(folder, 'prompts'));
+    await mkdir(join(folder, 'releases'));
+    files['releases/good.yaml'] = spec('../policy.yaml');
+    files['releases/bad-policy.yaml'] = spec('../bad-policy.yaml');
+    files['releases/missing.yaml'] = spec('../none.yaml');
+    files['releases/unknown.yaml'] = spec('../policy.yaml', 'wieght: 1');
+    for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  const answering = () =>
+    startStub(({ path, body }, response) => {
+      if (path === '/v1/releases')
+        return json(response, 201, { release: 'shop-1', created: true, registered: true });
+      const { name } = body as { name: string };
+      json(response, 201, { name, version: 7, digest: `sha256:${'d'.repeat(64)}`, created: true });
+    });
+
+  it('has its files pushed first, and names them by version', async () => {
+    const stub = await answering();
+    const { code, stdout, stderr } = await slipway(
+      ['release', 'create', '-f', join(folder, 'releases', 'good.yaml'), '--key', 'k1'],
+      stub.env,
+    );
+    await stub.stop();
+    assert.equal(code, 0, stderr);
+    assert.deepEqual(
+      stub.asked.map(({ path }) => path),
+      ['/v1/prompts', '/v1/golden-sets', '/v1/releases'],
+    );
+    assert.equal(stub.asked[2]?.headers['idempotency-key'], 'k1');
+    assert.deepEqual(stub.asked[2]?.body, {
+      application: 'shop',
+      prompt: 'shop@7',
+      goldenSet: 'shop@7',
+      guardrails: 'house@3',
+      model: {
+        name: 'm',
+        price: { inputPerMillion: 1, outputPerMillion: 2 },
+        architecture: { layers: 2, kvHeads: 4, headDim: 64, kvBytes: 2, weightsGiB: 1 },
+      },
+      policy: { canary: { weight: 0.2 }, baking: { duration: '1h' } },
+    });
+    assert.match(stdout, /prompt shop@7 pushed/);
+    assert.match(stdout, /release shop-1 started/);
+  });
+
+  for (const [file, code, field] of [
+    ['bad-policy.yaml', 'POLICY_INVALID', 'canary.weight = 2'],
+    ['missing.yaml', 'INPUT_INVALID', 'none.yaml'],
+    ['unknown.yaml', 'INPUT_INVALID', 'wieght = 1'],
+  ] as const) {
+    it(`${file} is refused before anything is pushed`, async () => {
+      const stub = await answering();
+      const ended = await slipway(['release', 'create', '-f', join(folder, 'releases', file)], stub.env);
+      await stub.stop();
+      assert.equal(ended.code, 1);
+      assert.ok(ended.stderr.startsWith(`${code}: `), ended.stderr);
+      assert.ok(ended.stderr.includes(field), ended.stderr);
+      assert.match(ended.stderr, /remedy/);
+      assert.deepEqual(stub.asked, []);
+    });
+  }
+});
+
+describe('the gate on files', () => {
+  let folder: string;
+  before(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'slipway-gate-'));
+    await writeFile(
+      join(folder, 'policy.yaml'),
+      `canary: { weight: 0.5, minDuration: 1d }
+gate:
+  horizons: [1d]
+  minSamples: 100
+  minUsers: 100
+  metrics: [{ metric: quality:judge, direction: higher, margin: 0.1, scale: absolute, role: guard }]
+promotion: { steps: [1] }
+`,
+    );
+    await writeFile(join(folder, 'same.csv'), samples(0));
+    await writeFile(join(folder, 'worse.csv'), samples(0.3));
+    await writeFile(join(folder, 'broken.csv'), 'time,user,arm,quality:judge\n2026-01-05,u1,stable,0.5\n');
+  });
+  after(() => rm(folder, { recursive: true }));
+
+  /** A day of 400 users an arm; every second user of an arm scores high. */
+  function samples(harm: number): string {
+    const rows = Array.from({ length: 1600 }, (_, i) => {
+      const user = i % 800;
+      const canary = user % 2 === 1;
+      const score = (user % 4 < 2 ? 0.6 : 0.8) - (canary ? harm : 0);
+      const time = new Date(Date.UTC(2026, 0, 5) + i * 54_000).toISOString();
+      return `${time},u${user},${canary ? 'canary' : 'stable'},${score.toFixed(2)}`;
+    });
+    return `${['time,user,arm,quality:judge', ...rows].join('\n')}\n`;
+  }
+  const judge = (file: string, ...more: string[]) =>
+    slipway(['gate', 'judge', join(folder, file), '--policy', join(folder, 'policy.yaml'), ...more]);
+
+  it('judges a CSV file: 0 and promote when nothing is worse', async () => {
+    const { code, stdout, stderr } = await judge('same.csv');
+    assert.equal(code, 0, stderr + stdout);
+    assert.match(stdout, /promote/);
+    assert.match(stdout, /quality:judge/);
+  });
+
+  it('1 when something is worse, with the decision for scripts', async () => {
+    const { code, stdout } = await judge('worse.csv', '--json');
+    assert.equal(code, 1);
+    const { verdict } = JSON.parse(stdout) as { verdict: { decision: string } };
+    assert.equal(verdict.decision, 'rollback');
+  });
+
+  it('names the cell that cannot be read', async () => {
+    const { code, stderr } = await judge('broken.csv');
+    assert.equal(code, 1);
+    assert.match(stderr, /SAMPLES_INVALID/);
+    assert.match(stderr, /rows\[2\]\.time = "2026-01-05"/);
+  });
+
+  it('plans a policy, and asks the API only for an application', async () => {
+    const local = await slipway(['gate', 'plan', '-f', join(folder, 'policy.yaml')]);
+    assert.equal(local.code, 0, local.stderr);
+    assert.match(local.stdout, /quality:judge/);
+    const stub = await startStub((_asked, response) =>
+      json(response, 200, { plan: { words: ['planned'], refusal: null } }),
+    );
+    const asked = await slipway(
+      ['gate', 'plan', '-f', join(folder, 'policy.yaml'), '--from-ledger', 'shop'],
+      stub.env,
+    );
+    await stub.stop();
+    assert.equal(asked.stdout, 'planned\n');
+    assert.deepEqual(stub.asked[0]?.path, '/v1/gate/plan');
+    const body = stub.asked[0]?.body as
+      | { application: string; policy: { gate: { horizons: string[] } } }
+      | undefined;
+    assert.deepEqual([body?.application, body?.policy.gate.horizons], ['shop', ['1d']]);
+  });
+});
