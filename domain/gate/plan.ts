@@ -2,14 +2,7 @@ import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
 import { normalCritical } from './distributions.ts';
 import { guardId, metricInfo } from './metrics.ts';
 import { spendOverHorizons } from './multiplicity.ts';
-import {
-  powerIfEqual,
-  ratePowerIfEqual,
-  standardError,
-  usersIfNoEvent,
-  usersNeeded,
-  usersNeededForRate,
-} from './power.ts';
+import { powerIfEqual, ratePowerIfEqual, standardError, usersForPower, usersIfNoEvent } from './power.ts';
 import type {
   GateBaseline,
   GateMetric,
@@ -63,7 +56,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
         after,
         alpha,
         users,
-        power: baseline && users !== null ? jointPower(policy, baseline, users, alpha) : null,
+        power: users === null ? null : jointPower(policy, baseline, users, alpha),
       };
     });
     return { expected, horizons };
@@ -79,11 +72,15 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   const alphaAtExpected = horizons[expected]?.alpha ?? policy.alpha.nonInferiority;
   const usersAtExpected = horizons[expected]?.users ?? null;
 
+  const needed = usersForPower((users) => jointPower(policy, baseline, users, alphaAtExpected), policy.power);
   const guards = policy.metrics.map((metric): GuardPlan => {
     const { sigma, assumed } = sigmaOf(metric, baseline);
     const tolerance = toleranceOf(metric);
-    const needed = neededBy(policy, baseline, metric, alphaAtExpected);
-    const sePlan = standardError(sigma, usersAtExpected ?? needed.users, policy.weight);
+    const alone = usersForPower(
+      (users) => powerOfGuard(policy, baseline, metric, alphaAtExpected, users),
+      policy.power,
+    );
+    const sePlan = standardError(sigma, usersAtExpected ?? needed, policy.weight);
     const tau2 = tau2For(sePlan, alphaEach, 1);
     const seen =
       tolerance + oneSidedHalfWidth(sePlan, tau2, alphaEach) + normalCritical(1 - policy.power) * sePlan;
@@ -97,8 +94,8 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
       assumed,
       sePlan: figure(sePlan),
       tau2: figure(tau2),
-      usersNeeded: Math.ceil(needed.users),
-      canaryUsersIfNoEvent: needed.canaryUsersIfNoEvent,
+      usersNeeded: alone,
+      canaryUsersIfNoEvent: ifNoEvent(metric, baseline, alphaAtExpected),
       smallestHarm: figure(seen),
       smallestHarmAsMargin: figure(asMargin(metric, seen)),
     };
@@ -114,10 +111,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
       power: horizon.power === null ? null : figure(horizon.power),
     })),
     expectedHorizon: expected,
-    usersNeeded: Math.max(
-      neediest.usersNeeded,
-      Math.ceil(policy.minUsers / Math.min(policy.weight, 1 - policy.weight)),
-    ),
+    usersNeeded: needed,
     assumed: baseline === null || guards.some((guard) => guard.assumed),
     refusal: null,
     words: [],
@@ -151,35 +145,41 @@ function sigmaOf(metric: GateMetric, baseline: GateBaseline | null): { sigma: nu
   return { sigma: ASSUMED_SIGMA[key] ?? ASSUMED_OTHERWISE, assumed: true };
 }
 
-interface Needs {
-  users: number;
-  canaryUsersIfNoEvent: number;
+/** Users without any event that the exact limit of a rate needs on the canary, for users as uneven as the baseline's; 0 if not a rate. */
+function ifNoEvent(metric: GateMetric, baseline: GateBaseline | null, alpha: number): number {
+  return isRate(metric) ? Math.ceil(usersIfNoEvent(metric.margin, alpha) / activityOf(baseline).evenness) : 0;
 }
 
-/** Users of both arms for one guard at one α, so that all guards together reach the policy's power (Bonferroni over the type II errors). */
-function neededBy(
+/** Chance that one guard is found non-inferior with so many users of both arms, if the arms are equal. */
+function powerOfGuard(
   policy: GatePolicy,
   baseline: GateBaseline | null,
   metric: GateMetric,
   alpha: number,
-): Needs {
+  users: number,
+): number {
   const { sigma } = sigmaOf(metric, baseline);
-  const power = 1 - (1 - policy.power) / policy.metrics.length;
   const design = { sigma, alpha, q: policy.weight, tolerance: toleranceOf(metric) };
-  const byNormal = usersNeeded({ ...design, power });
-  if (!isRate(metric)) return { users: byNormal, canaryUsersIfNoEvent: 0 };
-  const canaryUsersIfNoEvent = Math.ceil(
-    usersIfNoEvent(metric.margin, alpha) / activityOf(baseline).evenness,
-  );
+  const byNormal = powerIfEqual({ ...design, se: standardError(sigma, users, policy.weight) });
+  if (!isRate(metric)) return byNormal;
   const rate = baseline?.rates[guardId(metric)];
-  const activity = activityOf(baseline);
-  const users =
-    rate === undefined
-      ? Math.max(byNormal, canaryUsersIfNoEvent / policy.weight)
-      : rate === 0
-        ? canaryUsersIfNoEvent / policy.weight
-        : usersNeededForRate({ ...design, ...activity, rate }, power);
-  return { users, canaryUsersIfNoEvent };
+  if (rate !== undefined && rate > 0) {
+    return ratePowerIfEqual({ ...design, ...activityOf(baseline), rate }, users);
+  }
+  if (users * policy.weight < ifNoEvent(metric, baseline, alpha)) return 0;
+  return rate === 0 ? 1 : byNormal;
+}
+
+/** At least 1 − Σ(1 − power of each guard), whatever their dependence; 0 if the policy's users or samples are not reached. */
+function jointPower(policy: GatePolicy, baseline: GateBaseline | null, users: number, alpha: number): number {
+  const smallest = users * Math.min(policy.weight, 1 - policy.weight);
+  if (smallest < policy.minUsers || smallest * activityOf(baseline).samplesPerUser < policy.minSamples)
+    return 0;
+  const misses = policy.metrics.reduce(
+    (sum, metric) => sum + 1 - powerOfGuard(policy, baseline, metric, alpha, users),
+    0,
+  );
+  return Math.max(0, 1 - misses);
 }
 
 function activityOf(baseline: GateBaseline | null): { samplesPerUser: number; evenness: number } {
@@ -193,25 +193,6 @@ function isRate(metric: GateMetric): boolean {
   return metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
 }
 
-/** At least 1 − Σ(1 − power of each guard); 0 if a count of users is not reached. */
-function jointPower(policy: GatePolicy, baseline: GateBaseline, users: number, alpha: number): number {
-  const smallest = users * Math.min(policy.weight, 1 - policy.weight);
-  if (smallest < policy.minUsers || smallest * baseline.samplesPerUser < policy.minSamples) return 0;
-  const misses = policy.metrics.reduce((sum, metric) => {
-    const { sigma } = sigmaOf(metric, baseline);
-    const rate = isRate(metric) ? baseline.rates[guardId(metric)] : undefined;
-    const design = { sigma, alpha, q: policy.weight, tolerance: toleranceOf(metric) };
-    const activity = activityOf(baseline);
-    if (rate === 0) {
-      const { canaryUsersIfNoEvent } = neededBy(policy, baseline, metric, alpha);
-      return sum + (users * policy.weight < canaryUsersIfNoEvent ? 1 : 0);
-    }
-    if (rate !== undefined) return sum + 1 - ratePowerIfEqual({ ...design, ...activity, rate }, users);
-    return sum + 1 - powerIfEqual({ ...design, se: standardError(sigma, users, policy.weight) });
-  }, 0);
-  return Math.max(0, 1 - misses);
-}
-
 function refusalOf(plan: GatePlan, neediest: GuardPlan): PlanRefusal | null {
   const last = plan.horizons.at(-1);
   if (!last || last.users === null || last.power === null) return null;
@@ -223,7 +204,7 @@ function refusalOf(plan: GatePlan, neediest: GuardPlan): PlanRefusal | null {
     usersExpected: Math.floor(last.users),
     words:
       `a canary as good as the stable arm would be promoted with a chance of ${percent(last.power)} only (policy: ${percent(plan.policy.power)}): ` +
-      `${tidy(last.users)} users are expected within ${duration(last.after)}, ${neediest.guard} needs ${tidy(plan.usersNeeded)} ` +
+      `${tidy(last.users)} users are expected within ${duration(last.after)}, ${tidy(plan.usersNeeded)} are needed; ${neediest.guard} alone needs ${tidy(neediest.usersNeeded)} ` +
       `at a weight of ${percent(plan.policy.weight)} and a margin of ${tidy(neediest.metric.margin)}. ` +
       'Raise the weight or the margin, add a later horizon, or drop the guard.',
   };

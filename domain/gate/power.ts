@@ -77,15 +77,15 @@ export function ratePowerIfEqual(design: RateDesign, users: number): number {
   return normalUpperTail(-low);
 }
 
-/** Users of both arms for which `ratePowerIfEqual` reaches the power. */
-export function usersNeededForRate(design: RateDesign, power: number): number {
-  let [low, high] = [2, 4];
-  while (ratePowerIfEqual(design, high) < power && high < 1e12) high *= 2;
-  low = high / 2;
-  for (let step = 0; step < 40; step += 1) {
+/** The fewest users for which `powerOf`, which grows with them, reaches the power; to a part in 10⁶. */
+export function usersForPower(powerOf: (users: number) => number, power: number): number {
+  let high = 4;
+  while (powerOf(high) < power && high < 1e12) high *= 2;
+  let low = high / 2;
+  for (let step = 0; step < 20; step += 1) {
     const middle = (low + high) / 2;
-    if (ratePowerIfEqual(design, middle) < power) low = middle;
+    if (powerOf(middle) < power) low = middle;
     else high = middle;
   }
-  return high;
+  return Math.ceil(high);
 }

@@ -93,9 +93,9 @@ export function referenceFigures(metric: GateMetric, totals: GateTotals): Refere
   const lift =
     metric.scale === 'log-mean'
       ? Math.expm1(test.difference)
-      : stable.mean === 0
+      : sums.stable.sum === 0n
         ? null
-        : test.difference / Math.abs(stable.mean);
+        : test.difference / Math.abs(Number(sums.stable.sum) / sums.stable.n / FIXED_POINT);
   return {
     reference: true,
     welchT: figure(test.t),

@@ -258,7 +258,7 @@ export interface GuardPlan {
   sePlan: number;
   /** τ² of the confidence sequence (gate.md (a)). */
   tau2: number;
-  /** Users of both arms together that this guard needs to be found non-inferior with its share of the power. */
+  /** Users of both arms together for this guard alone to be found non-inferior with the policy's power. */
   usersNeeded: number;
   /** Users on the canary that a rate without any event needs (exact, for users as uneven as the baseline's); 0 if not a rate. */
   canaryUsersIfNoEvent: number;
@@ -294,7 +294,7 @@ export interface GatePlan {
   horizons: HorizonPlan[];
   /** Index into `horizons`. */
   expectedHorizon: number;
-  /** Users of both arms together that the neediest guard wants. */
+  /** Users of both arms together for all guards to be found non-inferior with the policy's power. */
   usersNeeded: number;
   /** True if there was no baseline and the spreads are documented defaults. */
   assumed: boolean;

@@ -13,6 +13,7 @@ import { ExactSum, ExactSumOfSquares } from '../../../domain/gate/exact.ts';
 import { firstErrorEvidence } from '../../../domain/gate/first-error.ts';
 import { bucketOf, lnLowerBound } from '../../../domain/gate/histogram.ts';
 import { influenceSums, totalsOf } from '../../../domain/gate/in-memory.ts';
+import { influenceRequests } from '../../../domain/gate/influence.ts';
 import { ledgerValue } from '../../../domain/gate/metrics.ts';
 import { planGate } from '../../../domain/gate/plan.ts';
 import { usersIfNoEvent, usersNeeded } from '../../../domain/gate/power.ts';
@@ -20,6 +21,7 @@ import { differenceLimits, lowerLimit, upperLimit } from '../../../domain/gate/r
 import { sampleRatio, sequentialLnBayesFactor } from '../../../domain/gate/sample-ratio.ts';
 import { phaseOf, sliceOf, stratumId } from '../../../domain/gate/strata.ts';
 import type { TrafficTotals } from '../../../domain/gate/types.ts';
+import { judge } from '../../../domain/gate/verdict.ts';
 import {
   collect,
   DAY,
@@ -28,6 +30,7 @@ import {
   latency,
   latencyP95,
   normalFrom,
+  planOf,
   policyOf,
   quality,
   randomFrom,
@@ -66,6 +69,9 @@ test('limits of a difference hold the difference, and without any event are thos
           0.05,
         );
         assert.ok(lower <= b - a + 1e-12 && upper >= b - a - 1e-12);
+        const mirrored = differenceLimits({ rate: b, effective: 100 }, { rate: a, effective: 900 }, 0.05);
+        near(mirrored.lower, -upper, 1e-12);
+        near(mirrored.upper, -lower, 1e-12);
       },
     ),
   );
@@ -201,6 +207,33 @@ test('p95: recovers the percentiles and a slow-down, with an error near that of 
   near(estimate.se / expected, 1, 0.1);
 });
 
+test('p95: pass 2 asks for the 5 % above the percentile, ties within a bucket shared out', () => {
+  // Every value is one of three: the percentile lies inside a bucket that holds a fifth of all samples.
+  const samples = Array.from({ length: 1000 }, (_, index) => ({
+    at: START,
+    user: `u${index}`,
+    arm: index % 2 === 0 ? ('stable' as const) : ('canary' as const),
+    values: { latency: index < 780 ? 1 : index < 980 ? 2 : 4 },
+  }));
+  const [request] = influenceRequests([latencyP95], figures(samples, [latencyP95], { weight: 0.5 }).totals);
+  assert.ok(request?.above);
+  assert.equal(request.above.canary.bucket, bucketOf(2));
+  near(request.above.canary.part, (0.03 / 0.2) * 1e6, 1);
+  for (const row of request.rows) near(row.mean, 50_000, 1);
+});
+
+test('a user in both arms at the same instant counts the same, whichever row comes first', () => {
+  const both = (['stable', 'canary'] as const).map((arm) => ({
+    at: START,
+    user: 'a',
+    arm,
+    values: { error: 1 },
+  }));
+  const traffic = (rows: typeof both) => figures(rows, [error]).totals.traffic.map((row) => ({ ...row }));
+  const byArm = (rows: TrafficTotals[]) => rows.sort((a, b) => (a.arm < b.arm ? -1 : 1));
+  assert.deepEqual(byArm(traffic(both)), byArm(traffic([...both].reverse())));
+});
+
 test('a percentile that its histogram cannot bound is not measured', () => {
   const samples = Array.from({ length: 40 }, (_, index) => ({
     at: START,
@@ -238,6 +271,30 @@ test('a plan from the users before: spreads, users and the expected horizon', ()
     1e-9,
   );
   assert.equal(plan.horizons[0]?.alpha, 0.025);
+});
+
+test('the users that a plan asks for are those that reach its power', () => {
+  const { policy, baseline } = baselineFor(12_000);
+  assert.ok(baseline);
+  const { usersNeeded: needed } = planGate(policy, baseline);
+  const powerWith = (users: number) =>
+    planGate(policy, { ...baseline, users: policy.horizons.map(() => users) }).horizons[0]?.power ?? 0;
+  near(powerWith(needed), 0.9, 0.002);
+  assert.ok(powerWith(needed * 0.97) < 0.9);
+});
+
+test('the textbook figures stand in the verdict, for reference', () => {
+  const all = [...week({ users: 4000, seed: 2, harm: 0.1 })];
+  const reference = judge(planOf([quality]), figures(all, [quality]), 0).guards[0]?.reference;
+  assert.ok(reference?.reference);
+  const mean = (arm: string) => {
+    const scores = all
+      .filter((sample) => sample.arm === arm)
+      .map(({ values }) => values['quality:judge'] ?? 0);
+    return scores.reduce((a, b) => a + b, 0) / scores.length;
+  };
+  near(reference.lift ?? 0, mean('canary') / mean('stable') - 1, 1e-6);
+  assert.ok(reference.p < 1e-10 && reference.cohensD < -0.4);
 });
 
 test('a plan refuses, with the numbers, what cannot succeed, and says what it assumes', () => {
