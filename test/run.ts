@@ -146,9 +146,12 @@ async function main(): Promise<boolean> {
 let passed = false;
 try {
   passed = await main();
-} finally {
-  await supervisor.stopAll();
+} catch (error) {
+  await supervisor.letSignalEnd();
+  console.error(error);
 }
+await supervisor.letSignalEnd();
+await supervisor.stopAll();
 printCounted();
 passed &&= counted.tests > 0;
 say(

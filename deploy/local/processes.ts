@@ -184,6 +184,8 @@ export class Supervisor {
   #groups = new Set<number>();
   #reaper: ChildProcess;
   #stopping: Promise<void> | undefined;
+  /** When a signal first asked for the end. */
+  #asked: number | undefined;
   #killAll = (): void => {
     for (const group of this.#groups) send('SIGKILL', -group);
   };
@@ -224,13 +226,12 @@ export class Supervisor {
    * number; asking again a second later or more kills. `before` runs first, for what lives in this process.
    */
   stopOnSignals(before: () => Promise<void> | void = () => undefined): void {
-    let asked: number | undefined;
     const stop = async (signal: NodeJS.Signals): Promise<void> => {
       const code = 128 + constants.signals[signal];
       // One Ctrl-C may arrive twice, from the terminal and handed on by npm.
-      if (asked !== undefined && performance.now() - asked < 1000) return;
-      if (asked !== undefined) process.exit(code);
-      asked = performance.now();
+      if (this.#asked !== undefined && performance.now() - this.#asked < 1000) return;
+      if (this.#asked !== undefined) process.exit(code);
+      this.#asked = performance.now();
       try {
         await before();
       } finally {
@@ -241,6 +242,11 @@ export class Supervisor {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
     process.on('disconnect', () => stop('SIGTERM'));
     process.channel?.unref();
+  }
+
+  /** For a catch block: when a signal is ending this process, what failed is a consequence of it, and this never returns. */
+  async letSignalEnd(): Promise<void> {
+    if (this.#asked !== undefined) await new Promise(() => undefined);
   }
 
   /** For ManagedProcess: a group has begun. */

@@ -57,6 +57,7 @@ try {
   await supervisor.stopAll();
   process.exit(code);
 } catch (error) {
+  await supervisor.letSignalEnd();
   if (error instanceof SlipwayError) {
     console.error(
       `${error.code}: ${error.message}${error.details.remedy ? `\n  ${error.details.remedy}` : ''}`,

@@ -177,6 +177,26 @@ for (const [signal, code] of [
   });
 }
 
+test('what fails because everything is being stopped does not replace the end by the signal', async () => {
+  const processes = fileURLToPath(new URL('../../../deploy/local/processes.ts', import.meta.url));
+  const text = `
+    import { once } from 'node:events';
+    import { spawn } from 'node:child_process';
+    import { Supervisor } from ${JSON.stringify(processes)};
+    const supervisor = new Supervisor();
+    supervisor.stopOnSignals();
+    const build = spawn(process.execPath, ${JSON.stringify(stays('build'))}, { stdio: 'ignore' });
+    await once(build, 'exit');
+    await supervisor.letSignalEnd();
+    process.exit(1);
+  `;
+  const program = spawn(node, ['--input-type=module-typescript', '-e', text], { stdio: 'inherit' });
+  const build = await pidOf('build');
+  program.kill('SIGINT');
+  assert.deepEqual(await once(program, 'exit'), [130, null]);
+  assert.equal(lives(build), false);
+});
+
 test('a crash of the supervisor leaves no process', async () => {
   const { program, pids } = await outerProgram();
   program.kill('SIGABRT');
