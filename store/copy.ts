@@ -41,81 +41,64 @@ class CopyOut implements pg.Submittable {
   }
 }
 
-export type ColumnType = 'int4' | 'int8';
-/** int8 arrives as a double: exact below 2^53, else refused. */
-export type Column = Int32Array | Float64Array;
+/** Columns of a statement by name, each an SQL expression that gives a bigint and no NULL. */
+export type ColumnsWanted = Readonly<Record<string, string>>;
 
-/** A column of a statement: an SQL expression, and its type. */
-export type ColumnsWanted = Readonly<Record<string, readonly [expression: string, type: ColumnType]>>;
-
-export type ColumnBlock<C extends ColumnsWanted = ColumnsWanted> = { readonly [Name in keyof C]: Column };
+/** 8 bytes a number, big-endian. */
+export type Column = DataView;
 
 /**
- * The columns of `select … <from>`, each as one typed array; `from` is all that follows the select list. No values are NULL. Nothing is
- * escaped: the SQL is the caller's own.
+ * The columns of `select … <from>`, each as the bytes of its numbers, one after the other. Nothing is escaped: the SQL is the caller's own.
  */
 export async function readColumns<C extends ColumnsWanted>(
   tx: Transaction,
   columns: C,
   from: string,
-): Promise<ColumnBlock<C>> {
+): Promise<{ rows: number; columns: { [Name in keyof C]: Column } }> {
   const names = Object.keys(columns);
-  const list = Object.values(columns).map(([expression, type]) => `array_agg((${expression})::${type})`);
-  const blocks: ColumnBlock<C>[] = [];
+  const list = Object.values(columns).map((expression) => `string_agg(int8send(${expression}), '')`);
+  const found: DataView[][] = [];
   await new Promise<void>((resolve, reject) => {
     const take = (chunk: Buffer) => {
-      const block = readRow<C>(chunk, names);
-      if (block !== null) blocks.push(block);
+      const row = readRow(chunk);
+      if (row !== null) found.push(row);
     };
     const done = (error?: Error) => (error ? reject(error) : resolve());
     tx.query(new CopyOut(`copy (select ${list.join(', ')} ${from}) to stdout (format binary)`, take, done));
   });
-  const block = blocks[0];
-  if (block === undefined || blocks.length > 1) throw new Error('an aggregate gives one row');
-  return block;
+  const [row] = found;
+  if (row?.length !== names.length) throw new Error('an aggregate gives one row');
+  return {
+    rows: (row[0]?.byteLength ?? 0) / 8,
+    columns: Object.fromEntries(names.map((name, index) => [name, row[index]])) as {
+      [Name in keyof C]: Column;
+    },
+  };
+}
+
+/** @throws RangeError when it is not exact in a double */
+export function int8At(column: Column, row: number): number {
+  const value = column.getInt32(8 * row) * 4294967296 + column.getUint32(8 * row + 4);
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not exact in a double`);
+  return value;
 }
 
 /** "PGCOPY\n\377\r\n\0", flags and the length of an extension: before the first row. */
 const HEADER = 19;
 const TRAILER = -1;
 
-/** Source: PostgreSQL's documentation of COPY, "Binary Format", and array_send. */
-function readRow<C extends ColumnsWanted>(chunk: Buffer, names: readonly string[]): ColumnBlock<C> | null {
+/** The fields of a row. Source: PostgreSQL's documentation of COPY, "Binary Format". */
+function readRow(chunk: Buffer): DataView[] | null {
   let at = chunk.length >= HEADER && chunk.toString('latin1', 0, 6) === 'PGCOPY' ? HEADER : 0;
   if (at === chunk.length) return null;
   const fields = chunk.readInt16BE(at);
   if (fields === TRAILER) return null;
-  if (fields !== names.length) throw new Error(`${fields} columns came, not ${names.length}`);
   at += 2;
-  const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.byteLength);
-  const block: Record<string, Column> = {};
-  for (const name of names) {
-    const length = view.getInt32(at);
-    at += 4;
-    block[name] = length < 0 ? new Int32Array(0) : readArray(view, at);
-    at += Math.max(0, length);
-  }
-  return block as ColumnBlock<C>;
-}
-
-const OID_INT8 = 20;
-
-function readArray(view: DataView, start: number): Column {
-  const dimensions = view.getInt32(start);
-  if (dimensions === 0) return new Int32Array(0);
-  const type = view.getInt32(start + 8);
-  const length = view.getInt32(start + 12);
-  let at = start + 20;
-  if (type !== OID_INT8) {
-    const column = new Int32Array(length);
-    for (let index = 0; index < length; index += 1, at += 8) column[index] = view.getInt32(at + 4);
-    return column;
-  }
-  const column = new Float64Array(length);
-  for (let index = 0; index < length; index += 1, at += 12) {
-    const value = view.getInt32(at + 4) * 4294967296 + view.getUint32(at + 8);
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not exact in a double`);
-    column[index] = value;
-  }
-  return column;
+  return Array.from({ length: fields }, () => {
+    // -1: NULL, the aggregate of no rows.
+    const length = Math.max(0, chunk.readInt32BE(at));
+    const view = new DataView(chunk.buffer, chunk.byteOffset + at + 4, length);
+    at += 4 + length;
+    return view;
+  });
 }

@@ -1,28 +1,23 @@
 import { FIXED_POINT } from '../domain/gate/metrics.ts';
 import type { ArmInfluence, InfluenceRequest, InfluenceSums } from '../domain/gate/types.ts';
 import type { Arm } from '../domain/words.ts';
-import { type ColumnsWanted, readColumns } from './copy.ts';
+import { type ColumnsWanted, int8At, readColumns } from './copy.ts';
 import type { Transaction } from './database.ts';
 import type { Snapshot } from './gate-snapshot.ts';
-import { added, type MetricColumns, nobody, tally } from './gate-tally.ts';
-import {
-  type Blocks,
-  joined,
-  Numbering,
-  type Part,
-  partSql,
-  tableJobs,
-  type UserRows,
-} from './gate-users.ts';
+import { added, nobody, type TallyRequest, tally } from './gate-tally.ts';
+import { UserTable } from './gate-users.ts';
 
-/** Rows of users that are held in memory at once, some 60 bytes each; more are taken in parts, user by user. */
+/** Rows of users that are held in memory at once, some 120 bytes each; more are taken in parts, user by user. */
 const ROWS_AT_ONCE = 4_000_000;
+
+/** Pages that one statement reads: some ten thousands of rows, so that a block is megabytes and two connections share the work. */
+const PAGES = 1_000;
 
 type Job = (tx: Transaction) => Promise<void>;
 
 /**
  * Pass 2: squares of the users' influences, as `InfluenceRequest` says. Postgres reads the per-user rows in one scan for all requests and
- * sends them as columns of numbers; the arithmetic is done here, where a row costs nanoseconds. @param rows how many rows there are
+ * sends them as columns of numbers; the arithmetic is done here, where a row costs nanoseconds. @param rows about how many rows there are
  */
 export async function readInfluences(
   snapshot: Snapshot,
@@ -30,189 +25,138 @@ export async function readInfluences(
   requests: readonly InfluenceRequest[],
   rows: number,
 ): Promise<InfluenceSums[]> {
-  let sums: Record<Arm, ArmInfluence>[] = requests.map(() => ({ stable: nobody, canary: nobody }));
-  const of = Math.max(1, Math.ceil(rows / ROWS_AT_ONCE));
-  for (let part = 0; part < of; part += 1) {
-    const more = await influencesOfPart(snapshot, experiment, requests, { part, of });
-    sums = sums.map((sum, index) => ({
-      stable: added(sum.stable, more[index]?.stable ?? nobody),
-      canary: added(sum.canary, more[index]?.canary ?? nobody),
-    }));
+  const parts = Math.max(1, Math.ceil(rows / ROWS_AT_ONCE));
+  const sums = new Map<string, Record<Arm, ArmInfluence>>();
+  for (const source of sourcesOf(requests)) {
+    for (let part = 0; part < parts; part += 1) {
+      const users = parts === 1 ? '' : `and user_id % ${parts} = ${part}`;
+      for (const [guard, { stable, canary }] of await influencesOf(snapshot, experiment, source, users)) {
+        const sum = sums.get(guard) ?? { stable: nobody, canary: nobody };
+        sums.set(guard, { stable: added(sum.stable, stable), canary: added(sum.canary, canary) });
+      }
+    }
   }
-  return requests.map(({ guard }, index) => ({
+  return requests.map(({ guard }) => ({
     guard,
-    arms: sums[index] ?? { stable: nobody, canary: nobody },
+    arms: sums.get(guard) ?? { stable: nobody, canary: nobody },
   }));
 }
 
-async function influencesOfPart(
+/** What is read in one scan. */
+interface Source {
+  table: 'user_strata' | 'user_scores';
+  where: string;
+  requests: TallyRequest[];
+}
+
+function sourcesOf(requests: readonly InfluenceRequest[]): Source[] {
+  const sources = new Map<string, Source>();
+  for (const request of requests) {
+    const score = request.metric.startsWith('quality:');
+    const evaluator = request.metric.slice('quality:'.length).replaceAll("'", "''");
+    const source = sources.get(score ? request.metric : '') ?? {
+      table: score ? 'user_scores' : 'user_strata',
+      where: score ? `and evaluator = '${evaluator}'` : '',
+      requests: [],
+    };
+    sources.set(score ? request.metric : '', source);
+    source.requests.push({ request, ...columnsOf(request) });
+  }
+  return [...sources.values()];
+}
+
+function columnsOf({ metric, above, guard }: InfluenceRequest): Omit<TallyRequest, 'request'> {
+  if (metric.startsWith('quality:')) return { n: 'n', sum: 'sum', unit: 1 };
+  if (metric === 'error') return { n: 'requests', sum: 'errors', unit: FIXED_POINT };
+  if (metric === 'violation') return { n: 'requests', sum: 'violations', unit: FIXED_POINT };
+  return { n: `${metric}_n`, sum: above ? guard : `${metric}_sum`, unit: 1 };
+}
+
+async function influencesOf(
   snapshot: Snapshot,
   experiment: number,
-  requests: readonly InfluenceRequest[],
-  part: Part,
-): Promise<Record<Arm, ArmInfluence>[]> {
-  const numbering = new Numbering();
-  const sources = new Map<string, { table: Table; blocks: Blocks }>();
-  for (const { metric } of requests) {
-    const table = tableOf(metric);
-    if (!sources.has(table.name)) sources.set(table.name, { table, blocks: { blocks: [] } });
-  }
-  const jobs: Job[] = [];
-  for (const { table, blocks } of sources.values()) {
-    const columns = wantedColumns(table, requests);
-    const where = `${table.where} ${strataSql(requests)} ${partSql(part)}`;
-    jobs.push(...(await tableJobs(snapshot.tx, `${table.partition}_${experiment}`, columns, where, blocks)));
-  }
-  await snapshot.run(jobs);
-
-  const rowsOf = new Map<string, UserRows>();
-  for (const [name, { table, blocks }] of sources) {
-    rowsOf.set(name, joined(blocks, Object.keys(wantedColumns(table, requests)), numbering));
-  }
-  const tails = await readTails(snapshot, experiment, requests, part);
-  const sums: Record<Arm, ArmInfluence>[] = [];
-  for (const [index, request] of requests.entries()) {
-    const table = tableOf(request.metric);
-    const rows = rowsOf.get(table.name);
-    if (!rows) throw new Error(`no rows of ${table.name}`);
-    const tail = tails.get(index);
-    const exceedances = tail ? exceedancesOf(request, tail, rows, numbering) : null;
-    sums.push(
-      tally(request, table.columns(request.metric), rows, numbering.groups, numbering.size, exceedances),
-    );
-  }
-  return sums;
-}
-
-// ---- where metrics lie ---------------------------------------------------------------------------------------------------------------
-
-interface Table {
-  name: string;
-  partition: 'user_strata' | 'user_scores';
-  where: string;
-  columns: (metric: string) => MetricColumns;
-  types: (column: string) => 'int4' | 'int8';
-}
-
-const type = (column: string) => (column.endsWith('sum') ? 'int8' : 'int4');
-
-const strata: Table = {
-  name: 'user_strata',
-  partition: 'user_strata',
-  where: '',
-  types: type,
-  columns: (metric) => {
-    if (metric === 'error') return { n: 'requests', sum: 'errors', unit: FIXED_POINT };
-    if (metric === 'violation') return { n: 'requests', sum: 'violations', unit: FIXED_POINT };
-    return { n: `${metric}_n`, sum: `${metric}_sum`, unit: 1 };
-  },
-};
-
-function tableOf(metric: string): Table {
-  if (!metric.startsWith('quality:')) return strata;
-  const evaluator = metric.slice('quality:'.length).replaceAll("'", "''");
-  return {
-    name: metric,
-    partition: 'user_scores',
-    where: `and evaluator = '${evaluator}'`,
-    types: type,
-    columns: () => ({ n: 'n', sum: 'sum', unit: 1 }),
-  };
-}
-
-function wantedColumns(table: Table, requests: readonly InfluenceRequest[]): ColumnsWanted {
-  const columns: Record<string, readonly [string, 'int4' | 'int8']> = {};
-  for (const { metric } of requests) {
-    if (tableOf(metric).name !== table.name) continue;
-    const { n, sum } = table.columns(metric);
-    for (const column of [n, sum]) columns[column] = [column, table.types(column)];
-  }
-  return columns;
+  { table, where, requests }: Source,
+  users: string,
+): Promise<Map<string, Record<Arm, ArmInfluence>>> {
+  const tails = requests.filter(({ request }) => request.above !== null);
+  const sums = requests.filter(({ request }) => request.above === null);
+  const columns = [...new Set([...requests.map(({ n }) => n), ...sums.map(({ sum }) => sum)])];
+  const rows = new UserTable(
+    columns,
+    tails.map(({ sum }) => sum),
+  );
+  const filter = `${where} ${strataSql(requests)} ${users}`;
+  await snapshot.run(await rowJobs(snapshot.tx, `${table}_${experiment}`, columns, filter, rows));
+  rows.arrange();
+  await snapshot.run(tails.flatMap((tail) => tailJobs(experiment, tail, users, rows)));
+  const found = tally(rows, requests);
+  return new Map(
+    requests.map(({ request }, index) => [request.guard, found[index] ?? { stable: nobody, canary: nobody }]),
+  );
 }
 
 /** Leaves out what no request asks for, as far as that is cheap. */
-function strataSql(requests: readonly InfluenceRequest[]): string {
-  let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
-  for (const { rows } of requests) {
-    for (const { stratum } of rows) {
-      first = Math.min(first, stratum);
-      last = Math.max(last, stratum);
-    }
-  }
+function strataSql(requests: readonly TallyRequest[]): string {
+  const strata = requests.flatMap(({ request }) => request.rows.map(({ stratum }) => stratum));
+  const first = strata.reduce((a, b) => Math.min(a, b), Number.POSITIVE_INFINITY);
+  const last = strata.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
   return `and stratum between ${first} and ${last}`;
 }
 
-// ---- the tails of the histograms -----------------------------------------------------------------------------------------------------
-
-interface Tail {
-  blocks: { [Name in 'user' | 'code' | 'bucket' | 'n']: ArrayLike<number> }[];
+/** Jobs that read a partition by ranges of its pages: short statements, in any order, side by side. */
+async function rowJobs(
+  tx: Transaction,
+  partition: string,
+  columns: readonly string[],
+  filter: string,
+  into: UserTable,
+): Promise<Job[]> {
+  const found = await tx.query<{ pages: number }>(
+    `select pg_relation_size($1::regclass) / current_setting('block_size')::bigint as pages`,
+    [partition],
+  );
+  const wanted: ColumnsWanted = {
+    user: 'user_id',
+    code: `stratum * 2 + case arm when 'canary' then 1 else 0 end`,
+    ...Object.fromEntries(columns.map((column) => [column, column])),
+  };
+  return Array.from(
+    { length: Math.ceil((found.rows[0]?.pages ?? 0) / PAGES) },
+    (_, index) => async (on: Transaction) => {
+      const range = `ctid >= '(${index * PAGES},0)' and ctid < '(${(index + 1) * PAGES},0)'`;
+      const block = await readColumns(on, wanted, `from ${partition} where ${range} ${filter}`);
+      into.take(block.rows, block.columns);
+    },
+  );
 }
 
-/** The buckets at and above each arm's percentile: some 5 % of the histogram, through its key. By index of the request. */
-async function readTails(
-  { run }: Snapshot,
+/**
+ * Jobs that read the buckets at and above each arm's percentile, some 5 % of the histogram, through its key, and add to each row
+ * 1e6·n above that bucket and part·n within it.
+ */
+function tailJobs(
   experiment: number,
-  requests: readonly InfluenceRequest[],
-  part: Part,
-): Promise<Map<number, Tail>> {
-  const tails = new Map<number, Tail>();
-  const jobs: Job[] = [];
-  for (const [index, { metric, above, rows }] of requests.entries()) {
-    if (!above) continue;
-    const tail: Tail = { blocks: [] };
-    tails.set(index, tail);
-    for (const arm of ['stable', 'canary'] as const) {
-      const ids = rows.filter((row) => row.arm === arm).map((row) => row.stratum);
-      const columns = {
-        user: ['user_id', 'int8'],
-        code: [`stratum * 2 + ${arm === 'canary' ? 1 : 0}`, 'int4'],
-        bucket: ['bucket', 'int4'],
-        n: ['n', 'int4'],
-      } as const;
-      jobs.push(async (tx) => {
-        tail.blocks.push(
-          await readColumns(
-            tx,
-            columns,
-            `from user_buckets_${experiment} where experiment = ${experiment} and metric = '${metric}' and arm = '${arm}'
-               and stratum = any('{${ids.join(',')}}') and bucket >= ${above[arm].bucket} ${partSql(part)}`,
-          ),
-        );
-      });
-    }
-  }
-  await run(jobs);
-  return tails;
-}
-
-/** Σ 1e6·n above the percentile's bucket + part·n within it, by row. */
-function exceedancesOf(
-  request: InfluenceRequest,
-  tail: Tail,
-  rows: UserRows,
-  numbering: Numbering,
-): Float64Array {
-  const { above } = request;
-  if (!above) throw new Error('no percentile');
-  // The rows of a slot, as a list in two arrays.
-  const first = new Int32Array(numbering.size).fill(-1);
-  const next = new Int32Array(rows.length);
-  for (let row = 0; row < rows.length; row += 1) {
-    const slot = rows.slot[row] ?? 0;
-    next[row] = first[slot] ?? -1;
-    first[slot] = row;
-  }
-  const sums = new Float64Array(rows.length);
-  for (const { user, code, bucket, n } of tail.blocks) {
-    for (let index = 0; index < user.length; index += 1) {
-      const where = code[index] ?? 0;
-      const { bucket: edge, part } = above[where % 2 === 0 ? 'stable' : 'canary'];
-      const group = numbering.group(where);
-      let row = first[numbering.slot(user[index] ?? 0, where % 2)] ?? -1;
-      while (row >= 0 && rows.group[row] !== group) row = next[row] ?? -1;
-      if (row >= 0)
-        sums[row] = (sums[row] ?? 0) + (n[index] ?? 0) * (bucket[index] === edge ? part : FIXED_POINT);
-    }
-  }
-  return sums;
+  { request: { metric, above, rows }, sum }: TallyRequest,
+  users: string,
+  into: UserTable,
+): Job[] {
+  if (above === null) return [];
+  const column = into.at.get(sum) ?? 0;
+  return (['stable', 'canary'] as const).map((arm) => async (tx: Transaction) => {
+    const { bucket: edge, part } = above[arm];
+    const strata = rows.filter((row) => row.arm === arm).map((row) => row.stratum);
+    const tail = await readColumns(
+      tx,
+      {
+        user: 'user_id',
+        code: `stratum * 2 + ${arm === 'canary' ? 1 : 0}`,
+        worth: `n::bigint * case when bucket = ${edge} then ${part} else ${FIXED_POINT} end`,
+      },
+      `from user_buckets_${experiment} where experiment = ${experiment} and metric = '${metric}' and arm = '${arm}'
+         and stratum = any('{${strata.join(',')}}') and bucket >= ${edge} ${users}`,
+    );
+    const { user, code, worth } = tail.columns;
+    for (let row = 0; row < tail.rows; row += 1)
+      into.add(int8At(user, row), int8At(code, row), column, int8At(worth, row));
+  });
 }

@@ -1,85 +1,104 @@
 import { ExactSum, ExactSumOfSquares } from '../domain/gate/exact.ts';
 import type { ArmInfluence, InfluenceRequest } from '../domain/gate/types.ts';
 import type { Arm } from '../domain/words.ts';
-import type { Group, UserRows } from './gate-users.ts';
+import type { UserTable } from './gate-users.ts';
 
-/** Where a metric's n and ledger sum lie in the rows. */
-export interface MetricColumns {
+/** A request, and where its metric's n and ledger sum lie in the table's rows. */
+export interface TallyRequest {
+  request: InfluenceRequest;
   n: string;
   sum: string;
   /** What one of `sum` is worth, ledger units. */
   unit: number;
 }
 
+/** Numbers per group and request: is it wanted, and the coefficients of `InfluenceRow`. */
+const WANTED = 0;
+const MEAN = 1;
+const POOLED_MEAN = 2;
+const OWN = 3;
+const AS_STABLE = 4;
+const AS_CANARY = 5;
+const COEFFICIENTS = 6;
+
 /**
- * The sums of one request over the users of the rows, exactly as `InfluenceRequest` says. `exceedances`: the rows' sums with `above`, by
- * row. A user must have all rows in one call; calls for different users add up.
+ * The sums of all requests on one table in one walk over its users, exactly as `InfluenceRequest` says. Sums over different users may be
+ * added, by `added`.
  */
-export function tally(
-  request: InfluenceRequest,
-  { n: nColumn, sum: sumColumn, unit }: MetricColumns,
-  rows: UserRows,
-  groups: readonly Group[],
-  slots: number,
-  exceedances: Float64Array | null,
-): Record<Arm, ArmInfluence> {
-  const [ns, sums] = [rows.columns[nColumn], rows.columns[sumColumn]];
-  if (!ns || !sums) throw new Error(`the rows have no ${nColumn} and ${sumColumn}`);
-  const centre = exceedances ? 0 : Number(request.centre);
-  const k = coefficients(request, groups);
+export function tally(table: UserTable, requests: readonly TallyRequest[]): Record<Arm, ArmInfluence>[] {
+  const count = requests.length;
+  const nAt = Int32Array.from(requests, ({ n }) => table.at.get(n) ?? -1);
+  const sumAt = Int32Array.from(requests, ({ sum }) => table.at.get(sum) ?? -1);
+  const unit = Float64Array.from(requests, (request) => request.unit);
+  const centre = Float64Array.from(requests, ({ request }) => Number(request.centre));
+  const k = coefficients(table, requests);
+  const stride = count * COEFFICIENTS;
 
-  const canary = new Uint8Array(slots);
-  const positive = new Uint8Array(slots);
-  const [total, own, asStable, asCanary] = [0, 0, 0, 0].map(() => new Float64Array(slots));
-  if (!total || !own || !asStable || !asCanary) throw new Error('no arrays');
-  for (let row = 0; row < rows.length; row += 1) {
-    const group = rows.group[row] ?? 0;
-    const n = ns[row] ?? 0;
-    if (n === 0 || k.wanted[group] === 0) continue;
-    const slot = rows.slot[row] ?? 0;
-    const sum = exceedances ? (exceedances[row] ?? 0) : (sums[row] ?? 0) * unit;
-    const centred = sum - centre * n;
-    const residual = centred - (k.mean[group] ?? 0) * n;
-    const pooled = centred - (k.pooledMean[group] ?? 0) * n;
-    canary[slot] = k.canary[group] ?? 0;
-    if (sum > 0) positive[slot] = 1;
-    total[slot] = (total[slot] ?? 0) + n;
-    own[slot] = (own[slot] ?? 0) + Math.floor((k.own[group] ?? 0) * residual + 0.5);
-    asStable[slot] = (asStable[slot] ?? 0) + Math.floor((k.asStable[group] ?? 0) * pooled + 0.5);
-    asCanary[slot] = (asCanary[slot] ?? 0) + Math.floor((k.asCanary[group] ?? 0) * pooled + 0.5);
-  }
+  // Of the slot that is being walked.
+  const total = new Float64Array(count);
+  const own = new Float64Array(count);
+  const asStable = new Float64Array(count);
+  const asCanary = new Float64Array(count);
+  const positive = new Uint8Array(count);
 
-  const arms = [new ArmTally(), new ArmTally()] as const;
-  for (let slot = 0; slot < slots; slot += 1) {
-    const n = total[slot] ?? 0;
-    if (n === 0) continue;
-    arms[canary[slot] === 1 ? 1 : 0].add(
-      n,
-      exceedances ? 0 : (positive[slot] ?? 0),
-      own[slot] ?? 0,
-      asStable[slot] ?? 0,
-      asCanary[slot] ?? 0,
-    );
-  }
-  return { stable: arms[0].influence(), canary: arms[1].influence() };
+  const row = (chunk: Float64Array, base: number) => {
+    let at = (chunk[base] ?? 0) * stride;
+    for (let index = 0; index < count; index += 1, at += COEFFICIENTS) {
+      const n = chunk[base + (nAt[index] ?? 0)] ?? 0;
+      if (n === 0 || k[at + WANTED] === 0) continue;
+      const sum = (chunk[base + (sumAt[index] ?? 0)] ?? 0) * (unit[index] ?? 0);
+      const centred = sum - (centre[index] ?? 0) * n;
+      const residual = centred - (k[at + MEAN] ?? 0) * n;
+      const pooled = centred - (k[at + POOLED_MEAN] ?? 0) * n;
+      if (sum > 0) positive[index] = 1;
+      total[index] = (total[index] ?? 0) + n;
+      own[index] = (own[index] ?? 0) + Math.floor((k[at + OWN] ?? 0) * residual + 0.5);
+      asStable[index] = (asStable[index] ?? 0) + Math.floor((k[at + AS_STABLE] ?? 0) * pooled + 0.5);
+      asCanary[index] = (asCanary[index] ?? 0) + Math.floor((k[at + AS_CANARY] ?? 0) * pooled + 0.5);
+    }
+  };
+
+  const arms = {
+    stable: requests.map(() => new ArmTally()),
+    canary: requests.map(() => new ArmTally()),
+  };
+  const end = (canary: boolean) => {
+    const tallies = canary ? arms.canary : arms.stable;
+    for (let index = 0; index < count; index += 1) {
+      const n = total[index] ?? 0;
+      if (n === 0) continue;
+      tallies[index]?.add(
+        n,
+        positive[index] ?? 0,
+        own[index] ?? 0,
+        asStable[index] ?? 0,
+        asCanary[index] ?? 0,
+      );
+      total[index] = own[index] = asStable[index] = asCanary[index] = positive[index] = 0;
+    }
+  };
+  table.walk(row, end);
+
+  return requests.map(({ request }, index) => {
+    const of = (arm: Arm): ArmInfluence => {
+      const influence = arms[arm][index]?.influence() ?? nobody;
+      return request.above ? { ...influence, positive: 0 } : influence;
+    };
+    return { stable: of('stable'), canary: of('canary') };
+  });
 }
 
-/** The request's rows by group, as arrays that are quick to read. */
-function coefficients(request: InfluenceRequest, groups: readonly Group[]) {
-  const of = (value: (row: InfluenceRequest['rows'][number]) => number) =>
-    Float64Array.from(found, (row) => (row ? value(row) : 0));
-  const found = groups.map(({ arm, stratum }) =>
-    request.rows.find((row) => row.arm === arm && row.stratum === stratum),
-  );
-  return {
-    wanted: Uint8Array.from(found, (row) => (row ? 1 : 0)),
-    canary: Uint8Array.from(groups, ({ arm }) => (arm === 'canary' ? 1 : 0)),
-    mean: of((row) => row.mean),
-    pooledMean: of((row) => row.pooledMean),
-    own: of((row) => row.own),
-    asStable: of((row) => row.asStable),
-    asCanary: of((row) => row.asCanary),
-  };
+function coefficients(table: UserTable, requests: readonly TallyRequest[]): Float64Array {
+  const k = new Float64Array(table.groups.length * requests.length * COEFFICIENTS);
+  for (const [group, { arm, stratum }] of table.groups.entries()) {
+    for (const [index, { request }] of requests.entries()) {
+      const row = request.rows.find((candidate) => candidate.arm === arm && candidate.stratum === stratum);
+      if (!row) continue;
+      const values = [1, row.mean, row.pooledMean, row.own, row.asStable, row.asCanary];
+      k.set(values, (group * requests.length + index) * COEFFICIENTS);
+    }
+  }
+  return k;
 }
 
 class ArmTally {

@@ -1,146 +1,173 @@
 import type { Arm } from '../domain/words.ts';
-import { type ColumnBlock, type ColumnsWanted, readColumns } from './copy.ts';
-import type { Transaction } from './database.ts';
+import { type Column, int8At } from './copy.ts';
 
-/** One row per (arm, stratum, user), a typed array each column: what pass 2 goes through once per request. */
-export interface UserRows {
-  length: number;
-  /** Number of the (user, arm) that the row belongs to. */
-  slot: Int32Array;
-  /** Number of its (arm, stratum). */
-  group: Int32Array;
-  columns: Record<string, Float64Array | Int32Array>;
-}
-
-export interface Group {
-  arm: Arm;
-  stratum: number;
-}
-
-/** Numbers users within their arm, and arms within their strata, from 0 on, as they come. */
-export class Numbering {
-  readonly groups: Group[] = [];
+/**
+ * Per-user rows of one table in memory, laid out for one walk over all users: a row's numbers lie side by side, and the rows of a user within
+ * an arm (a slot) can be visited together. Walking a million users costs a cache miss or two a row, whatever the number of requests.
+ */
+export class UserTable {
+  readonly groups: { arm: Arm; stratum: number }[] = [];
+  /** Numbers of a row: its group, then the columns, then what is added to it. */
+  readonly #width: number;
+  readonly #columns: readonly string[];
+  readonly #chunks: Float64Array[] = [];
+  readonly #slotsOf: Int32Array[] = [];
   readonly #groupOf = new Map<number, number>();
-  #keys = new Float64Array(1 << 12).fill(-1);
-  #slots = new Int32Array(1 << 12);
-  #size = 0;
+  readonly #numbers = new Numbers();
+  #canary = new Uint8Array(0);
+  /** Rows of slot s: `#order[#starts[s]]` … `#order[#starts[s + 1] - 1]`. */
+  #starts = new Int32Array(1);
+  #order = new Int32Array(0);
 
-  /** Slots so far. */
-  get size(): number {
-    return this.#size;
+  /** @param added names of columns that begin at 0 and are added to later */
+  constructor(columns: readonly string[], added: readonly string[]) {
+    this.#columns = columns;
+    this.#width = 1 + columns.length + added.length;
+    this.at = new Map([...columns, ...added].map((name, index) => [name, index + 1]));
   }
 
-  /** @param code 2·stratum, and 1 more on the canary */
-  group(code: number): number {
+  /** Where a column lies in a row. */
+  readonly at: ReadonlyMap<string, number>;
+
+  get slots(): number {
+    return this.#starts.length - 1;
+  }
+
+  /** Takes a block of rows. `user`: their users; `code`: 2·stratum, and 1 more on the canary. */
+  take(rows: number, columns: Readonly<Record<string, Column>>): void {
+    if (rows > ROWS) throw new RangeError(`a block has at most ${ROWS} rows`);
+    const { user, code } = columns;
+    if (!user || !code) throw new Error('a block without its place');
+    const chunk = new Float64Array(rows * this.#width);
+    const slots = new Int32Array(rows);
+    for (let row = 0; row < rows; row += 1) {
+      const place = int8At(code, row);
+      chunk[row * this.#width] = this.#group(place);
+      slots[row] = this.#numbers.of(2 * int8At(user, row) + (place & 1));
+    }
+    for (const [index, name] of this.#columns.entries()) {
+      const column = columns[name];
+      if (!column) throw new Error(`a block without ${name}`);
+      for (let row = 0; row < rows; row += 1) chunk[row * this.#width + index + 1] = int8At(column, row);
+    }
+    this.#chunks.push(chunk);
+    this.#slotsOf.push(slots);
+  }
+
+  #group(code: number): number {
     let group = this.#groupOf.get(code);
     if (group === undefined) {
       group = this.groups.length;
       this.#groupOf.set(code, group);
-      this.groups.push({ arm: code % 2 === 0 ? 'stable' : 'canary', stratum: Math.floor(code / 2) });
+      this.groups.push({ arm: (code & 1) === 0 ? 'stable' : 'canary', stratum: code >> 1 });
     }
     return group;
   }
 
-  /** Open addressing: a Map of a million numbers is five times slower. */
-  slot(user: number, canary: number): number {
-    const key = 2 * user + canary;
-    const at = this.#find(key);
-    if (this.#keys[at] === key) return this.#slots[at] ?? -1;
-    this.#keys[at] = key;
-    this.#slots[at] = this.#size;
-    this.#size += 1;
-    if (2 * this.#size > this.#keys.length) this.#grow();
-    return this.#size - 1;
+  /** After the last block: puts the rows of each slot together (a counting sort). */
+  arrange(): void {
+    const starts = new Int32Array(this.#numbers.size + 1);
+    let rows = 0;
+    for (const slots of this.#slotsOf) {
+      rows += slots.length;
+      for (let row = 0; row < slots.length; row += 1)
+        starts[(slots[row] ?? 0) + 1] = (starts[(slots[row] ?? 0) + 1] ?? 0) + 1;
+    }
+    for (let slot = 1; slot < starts.length; slot += 1)
+      starts[slot] = (starts[slot] ?? 0) + (starts[slot - 1] ?? 0);
+    const next = starts.slice();
+    const order = new Int32Array(rows);
+    this.#canary = new Uint8Array(this.#numbers.size);
+    for (const [index, slots] of this.#slotsOf.entries()) {
+      const chunk = this.#chunks[index] ?? new Float64Array(0);
+      for (let row = 0; row < slots.length; row += 1) {
+        const slot = slots[row] ?? 0;
+        const to = next[slot] ?? 0;
+        order[to] = index * ROWS + row;
+        next[slot] = to + 1;
+        if (this.groups[chunk[row * this.#width] ?? 0]?.arm === 'canary') this.#canary[slot] = 1;
+      }
+    }
+    this.#slotsOf.length = 0;
+    this.#starts = starts;
+    this.#order = order;
   }
 
-  #find(key: number): number {
+  /** Adds to a column of the row of a user and place; nothing if there is no such row. */
+  add(user: number, code: number, column: number, value: number): void {
+    const slot = this.#numbers.find(2 * user + (code & 1));
+    const group = this.#groupOf.get(code) ?? -1;
+    if (slot < 0) return;
+    for (let index = this.#starts[slot] ?? 0; index < (this.#starts[slot + 1] ?? 0); index += 1) {
+      const row = this.#order[index] ?? 0;
+      const chunk = this.#chunks[row >>> ROW_BITS];
+      const base = (row & (ROWS - 1)) * this.#width;
+      if (!chunk || chunk[base] !== group) continue;
+      chunk[base + column] = (chunk[base + column] ?? 0) + value;
+      return;
+    }
+  }
+
+  /** Visits the rows slot by slot. `row`: a row's numbers are `chunk[base]` (its group), `chunk[base + at(column)]`… `end`: of a slot. */
+  walk(row: (chunk: Float64Array, base: number) => void, end: (canary: boolean) => void): void {
+    for (let slot = 0; slot < this.slots; slot += 1) {
+      const last = this.#starts[slot + 1] ?? 0;
+      for (let index = this.#starts[slot] ?? 0; index < last; index += 1) {
+        const id = this.#order[index] ?? 0;
+        const chunk = this.#chunks[id >>> ROW_BITS];
+        if (chunk) row(chunk, (id & (ROWS - 1)) * this.#width);
+      }
+      end(this.#canary[slot] === 1);
+    }
+  }
+}
+
+/** A row is named by its block and its place there. */
+const ROW_BITS = 19;
+/** Rows that fit a block. */
+export const ROWS = 1 << ROW_BITS;
+
+/** Numbers keys ≥ 0 from 0 on as they come, by open addressing: a Map of a million numbers is five times slower. */
+class Numbers {
+  #keys = new Float64Array(1 << 12).fill(-1);
+  #numbers = new Int32Array(1 << 12);
+  size = 0;
+
+  /** The key's number, a new one if it has none. */
+  of(key: number): number {
+    const at = this.#place(key);
+    if (this.#keys[at] === key) return this.#numbers[at] ?? -1;
+    this.#keys[at] = key;
+    this.#numbers[at] = this.size;
+    this.size += 1;
+    if (2 * this.size > this.#keys.length) this.#grow();
+    return this.size - 1;
+  }
+
+  /** The key's number; -1 if it has none. */
+  find(key: number): number {
+    const at = this.#place(key);
+    return this.#keys[at] === key ? (this.#numbers[at] ?? -1) : -1;
+  }
+
+  #place(key: number): number {
     const mask = this.#keys.length - 1;
-    let at = Math.imul((key % 4294967296) | 0, 0x9e3779b1) >>> 0;
+    let at = Math.imul(key, 0x9e3779b1) >>> 0;
     at = (at ^ (at >>> 15)) & mask;
     while (this.#keys[at] !== -1 && this.#keys[at] !== key) at = (at + 1) & mask;
     return at;
   }
 
   #grow(): void {
-    const [keys, slots] = [this.#keys, this.#slots];
+    const [keys, numbers] = [this.#keys, this.#numbers];
     this.#keys = new Float64Array(2 * keys.length).fill(-1);
-    this.#slots = new Int32Array(2 * keys.length);
+    this.#numbers = new Int32Array(2 * keys.length);
     for (let index = 0; index < keys.length; index += 1) {
       const key = keys[index] ?? -1;
       if (key === -1) continue;
-      const at = this.#find(key);
+      const at = this.#place(key);
       this.#keys[at] = key;
-      this.#slots[at] = slots[index] ?? -1;
+      this.#numbers[at] = numbers[index] ?? -1;
     }
   }
-}
-
-/** Which of the users a pass reads at once: those whose number leaves `part` when divided by `of`. */
-export interface Part {
-  part: number;
-  of: number;
-}
-
-export const everybody: Part = { part: 0, of: 1 };
-
-export function partSql({ part, of }: Part): string {
-  return of === 1 ? '' : `and user_id % ${of} = ${part}`;
-}
-
-/** Pages that one statement reads: some ten thousands of rows, so that a block is megabytes and several connections share the work. */
-const PAGES = 1_000;
-
-const place = {
-  user: ['user_id', 'int8'],
-  code: [`stratum * 2 + case arm when 'canary' then 1 else 0 end`, 'int4'],
-} as const satisfies ColumnsWanted;
-
-export interface Blocks {
-  blocks: ColumnBlock[];
-}
-
-/**
- * Jobs that read a partition by ranges of its pages: each is a short statement, they go in any order, and side by side in transactions with
- * one snapshot. `where` narrows the rows.
- */
-export async function tableJobs(
-  tx: Transaction,
-  partition: string,
-  columns: ColumnsWanted,
-  where: string,
-  into: Blocks,
-): Promise<((tx: Transaction) => Promise<void>)[]> {
-  const { rows } = await tx.query<{ pages: number }>(
-    `select pg_relation_size($1::regclass) / current_setting('block_size')::bigint as pages`,
-    [partition],
-  );
-  const pages = rows[0]?.pages ?? 0;
-  const wanted = { ...place, ...columns };
-  return Array.from({ length: Math.ceil(pages / PAGES) }, (_, index) => async (on: Transaction) => {
-    const range = `ctid >= '(${index * PAGES},0)' and ctid < '(${(index + 1) * PAGES},0)'`;
-    into.blocks.push(await readColumns(on, wanted, `from ${partition} where ${range} ${where}`));
-  });
-}
-
-/** The blocks as one table, its users and strata numbered. */
-export function joined({ blocks }: Blocks, names: readonly string[], numbering: Numbering): UserRows {
-  const length = blocks.reduce((sum, { user }) => sum + (user?.length ?? 0), 0);
-  const rows: UserRows = { length, slot: new Int32Array(length), group: new Int32Array(length), columns: {} };
-  for (const name of names) {
-    const wide = blocks.some((block) => block[name] instanceof Float64Array);
-    rows.columns[name] = wide ? new Float64Array(length) : new Int32Array(length);
-  }
-  let offset = 0;
-  for (const block of blocks) {
-    const { user, code } = block;
-    if (user === undefined || code === undefined) throw new Error('a block without its place');
-    for (let row = 0; row < user.length; row += 1) {
-      const key = code[row] ?? 0;
-      rows.slot[offset + row] = numbering.slot(user[row] ?? 0, key % 2);
-      rows.group[offset + row] = numbering.group(key);
-    }
-    for (const name of names) rows.columns[name]?.set(block[name] ?? [], offset);
-    offset += user.length;
-  }
-  return rows;
 }
