@@ -76,19 +76,20 @@ async function begin(
 ): Promise<{ handle: WorkflowHandle; created: boolean }> {
   const workflowId = workflowIdOf(release);
   try {
-    const options = {
-      workflowId,
-      taskQueue,
-      args: [input],
-      // A release that failed was refused at its registration and touched nothing: the same key may try again.
-      workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
-      workflowIdConflictPolicy: 'FAIL',
-      memo: { spec: input.spec },
-      typedSearchAttributes: [{ key: applicationAttribute, value: spec.application }],
-      staticSummary: `${spec.application}: ${spec.prompt}`,
-      staticDetails: `Release \`${release}\`, asked for by ${input.requester}`,
-    } as const;
-    const handle = await promptly(temporal, () => temporal.workflow.start(RELEASE_WORKFLOW, options));
+    const handle = await promptly(temporal, () =>
+      temporal.workflow.start(RELEASE_WORKFLOW, {
+        workflowId,
+        taskQueue,
+        args: [input],
+        // A release that failed was refused at its registration and touched nothing: the same key may try again.
+        workflowIdReusePolicy: 'ALLOW_DUPLICATE_FAILED_ONLY',
+        workflowIdConflictPolicy: 'FAIL',
+        memo: { spec: input.spec },
+        typedSearchAttributes: [{ key: applicationAttribute, value: spec.application }],
+        staticSummary: `${spec.application}: ${spec.prompt}`,
+        staticDetails: `Release \`${release}\`, asked for by ${input.requester}`,
+      }),
+    );
     return { handle, created: true };
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
