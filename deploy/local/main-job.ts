@@ -116,7 +116,7 @@ async function signOff(approver: ApiClient, release: ToldRelease, say: Say): Pro
   });
 }
 
-/** 3000 customers, in a process of their own; they know the gateway's address and a key, neither arm nor prompt. */
+/** 3300 customers, in a process of their own; they know the gateway's address and a key, neither arm nor prompt. */
 async function startTraffic(supervisor: Supervisor, stack: Stack, slipway: Slipway, say: Say): Promise<void> {
   await supervisor.start({
     name: 'traffic',
@@ -126,5 +126,5 @@ async function startTraffic(supervisor: Supervisor, stack: Stack, slipway: Slipw
     logFile: join(stack.state, 'logs', 'traffic.log'),
     ready: () => answersHttp(`${slipway.gatewayUrl}/healthz`),
   });
-  say('   3000 customers begin to ask, streamed and not, through the gateway (logs/traffic.log counts them)');
+  say('   3300 customers begin to ask, streamed and not, through the gateway (logs/traffic.log counts them)');
 }

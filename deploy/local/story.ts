@@ -50,7 +50,9 @@ export async function tellRelease(
   let progress = { text: '', at: 0 };
   const line = (label: string, text: string) => {
     const elapsed = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
-    say(`${elapsed} s  ${label.padEnd(WIDEST)}  ${text}`);
+    const [first, ...more] = text.split('\n');
+    say(`${elapsed} s  ${label.padEnd(WIDEST)}  ${first}`);
+    for (const next of more) say(`${' '.repeat(elapsed.length + 4 + WIDEST)}  ${next}`);
   };
   for (;;) {
     for await (const { event, id, data } of api.events(`/v1/releases/${release}/watch`, lastId)) {

@@ -68,6 +68,14 @@ function* horizonProblems({ canary, gate }: PolicyDraft): Generator<Problem> {
         remedy: 'Write the horizons rising',
       };
     }
+    if (horizon > gate.stratum && horizon % gate.stratum !== 0) {
+      yield {
+        field: `gate.horizons[${index}]`,
+        value: formatDuration(horizon),
+        message: `is not a whole number of strata of ${formatDuration(gate.stratum)}: its last one would be judged half full`,
+        remedy: `Give a multiple of gate.stratum, ${formatDuration(gate.stratum)}`,
+      };
+    }
   }
   const first = gate.horizons[0];
   if (first === undefined) return;

@@ -23,8 +23,8 @@ export function randomNumbers(seed: number): () => number {
 const greetings = ['', '', 'Hi! ', 'Hello, ', 'Good morning, ', 'Hey, '];
 const closings = ['', '', ' Thanks!', ' Thank you very much.', ' Please help.', ' Best regards'];
 
-/** Spread of the customers' activity: with 1 (lognormal) the busiest tenth sends some 40 % of the requests. */
-const ACTIVITY_SPREAD = 1;
+/** Spread of the customers' activity: with 0.7 (lognormal) the busiest tenth sends some 28 % of the requests. */
+const ACTIVITY_SPREAD = 0.7;
 
 /** Customers with different activity, and what they write; the same for the same seed. */
 export class Crowd {

@@ -26,7 +26,7 @@ export interface TrafficOptions {
 
 export const defaultTraffic: Omit<TrafficOptions, 'baseURL' | 'apiKey'> = {
   model: 'support-answers',
-  customers: 3000,
+  customers: 3300,
   rate: 150,
   concurrency: 96,
   feedbackShare: 0.02,

@@ -83,6 +83,7 @@ const refused: [yaml: string, field: string, value: unknown, remedy: RegExp][] =
   ['gate: { horizons: [7d, 7d] }', 'gate.horizons[1]', '7d', /rising/],
   ['gate: { horizons: [14d, 7d] }', 'gate.horizons[1]', '7d', /rising/],
   ['gate: { horizons: [6d] }', 'gate.horizons[0]', '6d', /7d/],
+  ['gate: { stratum: 2d }', 'gate.horizons[0]', '7d', /multiple of gate.stratum, 2d/],
   ['gate: { horizons: [] }', 'gate.horizons', [], /at least 1/],
   ['gate: { lookEvery: 7d }', 'gate.lookEvery', '7d', /less than 7d/],
   ['gate: { stratum: 8d }', 'gate.stratum', '8d', /7d/],
