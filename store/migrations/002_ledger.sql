@@ -166,7 +166,8 @@ create table user_buckets (
   bucket smallint not null,
   user_id bigint not null,
   n int not null,
-  primary key (experiment, metric, arm, stratum, bucket, user_id)
+  -- With n, so that the tail beyond a percentile is read from the index alone.
+  primary key (experiment, metric, arm, stratum, bucket, user_id) include (n)
 ) partition by list (experiment);
 
 -- All of a user's sums in one shape. `where experiment = … and metric = 'latency'` reads one branch only.
