@@ -132,6 +132,24 @@ for (const [yaml, field, value, remedy] of refused) {
   });
 }
 
+test('a stratum may be as long as the first horizon', () => {
+  assert.equal(parsePolicy('gate: { stratum: 7d }').gate.stratum, 7 * DAY);
+});
+
+test('a metric is judged once on each scale', () => {
+  const p95 = { metric: 'latency', direction: 'lower', margin: 0.1, scale: 'p95', role: 'guard' };
+  const yaml = (second: object) => JSON.stringify({ gate: { metrics: [p95, second] } });
+  assert.equal(parsePolicy(yaml({ ...p95, scale: 'log-mean' })).gate.metrics.length, 2);
+  assert.equal(refusal(yaml({ ...p95, margin: 0.2 })).details.field, 'gate.metrics[1]');
+});
+
+test('a long value is named and not echoed', () => {
+  const { details, message } = refusal(`canary: { weight: ${'secret '.repeat(40)} }`);
+  assert.equal(details.field, 'canary.weight');
+  assert.equal(details.value, undefined);
+  assert.doesNotMatch(message, /secret/);
+});
+
 test('several problems are counted', () => {
   assert.match(refusal('canary: { weight: 2, maxAge: never }').message, /and 1 more/);
 });
