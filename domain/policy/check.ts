@@ -68,7 +68,7 @@ function* horizonProblems({ canary, gate }: PolicyDraft): Generator<Problem> {
         remedy: 'Write the horizons rising',
       };
     }
-    if (horizon > gate.stratum && horizon % gate.stratum !== 0) {
+    if (gate.stratum <= (gate.horizons[0] ?? 0) && horizon % gate.stratum !== 0) {
       yield {
         field: `gate.horizons[${index}]`,
         value: formatDuration(horizon),
