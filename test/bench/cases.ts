@@ -1,0 +1,129 @@
+import type { GateMetric } from '../../domain/gate/types.ts';
+import type { Population } from './population.ts';
+import { durations, failures, guards, scores } from './scenarios.ts';
+
+/** The rows of the benchmark's tables. */
+export interface Row {
+  name: string;
+  guards: GateMetric[];
+  metrics: (effect: number) => Population['metrics'];
+  changes?: Partial<Population>;
+  /** Users: as a multiple of what the plan asks for, or a number of users. */
+  size: { planned: number } | { users: number };
+  lookEvery?: number;
+  /** Percentiles need the whole histogram at each look: fewer simulations. */
+  sims?: number;
+}
+
+const all = Object.values(guards);
+const everything = (effect: number): Population['metrics'] => ({
+  'quality:judge': scores({ effect, trait: 0 }),
+  error: failures(0.005, { trait: 1 }),
+  violation: failures(0.002, { trait: 2 }),
+  latency: durations({ unit: 2, trait: 3 }),
+  ttft: durations({ unit: 0.4, trait: 4 }),
+  tpot: durations({ unit: 0.03, trait: 5 }),
+  cost: durations({ unit: 0.004, trait: 6, sigma: 0.4 }),
+});
+const withoutPercentiles = all.filter((guard) => guard.scale !== 'p95');
+
+export const alike: Row[] = [
+  {
+    name: 'quality, clustered',
+    guards: [guards.quality],
+    metrics: () => ({ 'quality:judge': scores({}) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'quality, growing users',
+    guards: [guards.quality],
+    metrics: () => ({ 'quality:judge': scores({}) }),
+    changes: { growing: true },
+    size: { planned: 1 },
+  },
+  {
+    name: 'quality varies by day',
+    guards: [guards.quality],
+    metrics: () => ({ 'quality:judge': scores({ dayEffect: 0.1 }) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'small arm, twice the variance',
+    guards: [guards.quality],
+    metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'errors 3 %',
+    guards: [guards.error],
+    metrics: () => ({ error: failures(0.03) }),
+    size: { users: 6000 },
+  },
+  {
+    name: 'errors 0.5 %',
+    guards: [guards.error],
+    metrics: () => ({ error: failures(0.005) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'errors 0.05 %',
+    guards: [guards.error],
+    metrics: () => ({ error: failures(0.0005) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'latency, heavy tail, ties',
+    guards: [guards.latency],
+    metrics: () => ({ latency: durations({ unit: 1 }) }),
+    size: { planned: 1 },
+  },
+  {
+    name: 'latency p95, heavy tail, ties',
+    guards: [guards.latencyP95],
+    metrics: () => ({ latency: durations({ unit: 1 }) }),
+    size: { planned: 1 },
+    lookEvery: 12,
+    sims: 0.4,
+  },
+  {
+    name: 'seven guards at once',
+    guards: withoutPercentiles,
+    metrics: everything,
+    size: { planned: 1 },
+    sims: 0.5,
+  },
+];
+
+export interface Harm {
+  name: string;
+  guards: GateMetric[];
+  metrics: (effect: number) => Population['metrics'];
+  lookEvery?: number;
+  sims?: number;
+}
+
+export const harms: Harm[] = [
+  {
+    name: 'quality',
+    guards: [guards.quality],
+    metrics: (effect) => ({ 'quality:judge': scores({ effect }) }),
+  },
+  {
+    name: 'errors 0.5 %',
+    guards: [guards.error],
+    metrics: (effect) => ({ error: failures(0.005, { effect }) }),
+  },
+  {
+    name: 'latency',
+    guards: [guards.latency],
+    metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
+  },
+  {
+    name: 'latency p95',
+    guards: [guards.latencyP95],
+    metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
+    lookEvery: 12,
+    sims: 0.2,
+  },
+  { name: 'quality among seven guards', guards: withoutPercentiles, metrics: everything, sims: 0.15 },
+];
