@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { baselineOf, baselineRequests } from '../../../domain/gate/baseline.ts';
+import { tau2For } from '../../../domain/gate/confidence-sequence.ts';
 import {
   chiSquareUpperTail,
   normalCritical,
@@ -317,6 +318,7 @@ test('a looser margin or a heavier weight needs fewer users, a harm that is seen
   assert.ok(needs({ metrics: [{ ...quality, margin: 0.04 }] }) < needs({ metrics }));
   for (const guard of planGate(policyOf({}), null).guards) {
     assert.ok(guard.smallestHarmAsMargin > guard.metric.margin);
+    near(guard.tau2 / tau2For(guard.sePlan, guard.alphaHarm, 1), 1, 1e-9);
   }
 });
 

@@ -227,3 +227,11 @@ test('α over horizons and Holm never exceed what there is', () => {
     [0.03, 0.06, 0.06, 0.02],
   );
 });
+
+test('every figure of a verdict has at most twelve digits, so that the last bits of a machine cannot show', () => {
+  always((rows) => {
+    const numbers = verdictText(verdictOf(rows)).match(/-?\d+(\.\d+)?(e[+-]?\d+)?(?=[,}\]])/g) ?? [];
+    assert.ok(numbers.length > 10);
+    for (const text of numbers) assert.equal(Number(Number(text).toPrecision(12)), Number(text));
+  });
+});

@@ -130,6 +130,31 @@ test('too few users, too few samples', () => {
   refused(some, 'too-few-samples', 'continue');
 });
 
+test('below 100 users in an arm a guard waits, however bad it looks; from then on it stops', () => {
+  const bad = replace(({ arm, values }) => ({
+    ...values,
+    'quality:judge': (values['quality:judge'] ?? 0) - (arm === 'canary' ? 0.4 : 0),
+  })) as GateSample[];
+  const canary = [...new Set(bad.filter(({ arm }) => arm === 'canary').map(({ user }) => user))];
+  const lookWith = (users: number) => {
+    const kept = new Set(canary.slice(0, users));
+    return look(
+      plan,
+      figures(
+        bad.filter(({ arm, user }) => arm === 'stable' || kept.has(user)),
+        metrics,
+      ),
+      START + 7 * DAY,
+    );
+  };
+  const [early, later] = [lookWith(99), lookWith(100)];
+  assert.equal(early.harm, false);
+  assert.equal(early.guards[0]?.reason?.code, 'too-few-users');
+  assert.equal(early.guards[0]?.state, 'ok');
+  assert.equal(later.guards[0]?.breached, true);
+  assert.equal(later.state, 'Failed');
+});
+
 test('a broken sample ratio', () => {
   const lost = (user: string) => Number(user.slice(1)) % 4 === 0;
   refused(
