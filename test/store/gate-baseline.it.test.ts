@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { baselineOf, baselineRequests } from '../../domain/gate/baseline.ts';
+import { SampleCollector } from '../../domain/gate/collect.ts';
+import { influenceSums, totalsOf } from '../../domain/gate/in-memory.ts';
+import { defaultGatePolicy } from '../../domain/gate/types.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import { readBaseline } from '../../store/gate-baseline.ts';
+import { metricsOf } from '../../store/ledger/records.ts';
+import { canaryTraffic, record } from '../support/canary.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+const DAY = 86_400_000;
+const START = Date.UTC(2026, 0, 5);
+
+let postgres: TestPostgres;
+let db: Database;
+
+before(async () => {
+  postgres = await startPostgres();
+  db = openDatabase(postgres.url);
+});
+
+after(async () => {
+  await db.end();
+  await postgres.stop();
+});
+
+let applications = 0;
+/** An application with a week of traffic, or so, outside any release. */
+async function application(lasting: number) {
+  const name = `quiet-${++applications}`;
+  const rows = canaryTraffic({
+    application: name,
+    release: name,
+    from: START,
+    lasting,
+    stratum: DAY,
+    users: { stable: 120, canary: 0 },
+    samplesPerUser: 5,
+    errors: { stable: 0.1 },
+  }).map(({ record: { at, ...rest }, score }) => ({
+    record: { ...rest, at, release: null, stratum: Math.floor(at / DAY) * 64 },
+    score,
+  }));
+  // Users come back: each fifth sample belongs to a neighbour who came long before.
+  for (const [index, row] of rows.entries()) {
+    if (index % 5 === 4) row.record.user = rows[Math.floor(index / 7)]?.record.user ?? row.record.user;
+  }
+  await record(db, rows);
+  return { name, rows };
+}
+
+describe('the baseline', () => {
+  it('of days is that of the same samples in memory', async () => {
+    const { name, rows } = await application(5 * DAY);
+    const gate = { ...defaultGatePolicy, horizons: [3 * DAY, 6 * DAY] };
+    // The span ends with the last whole day, and begins in the middle of the traffic.
+    const [from, to] = [START + DAY, START + 4 * DAY];
+    const phases = [{ since: from, weight: gate.weight }];
+    const collector = new SampleCollector({ from, stratum: DAY, phases, metrics: gate.metrics });
+    for (const { record: sample, score } of rows) {
+      if (sample.at < from || sample.at >= to || sample.user === null) continue;
+      const values = { ...Object.fromEntries(metricsOf(sample)), 'quality:judge': score };
+      collector.add({ at: sample.at, user: sample.user, arm: 'stable', values });
+    }
+    const data = collector.finish(to);
+    const totals = totalsOf(data);
+    const sums = baselineRequests(gate.metrics, totals).map((request) => influenceSums(request, data));
+    const expected = baselineOf(gate, { totals, sums });
+    assert.ok((expected?.users[0] ?? 0) > 50);
+    assert.deepEqual(await readBaseline(db, { application: name, gate, now: to + DAY / 2 }), expected);
+  });
+
+  it('of a compressed policy counts the users of its first horizon', async () => {
+    const { name, rows } = await application(120_000);
+    const gate = { ...defaultGatePolicy, horizons: [60_000, 90_000], stratum: 60_000 };
+    const baseline = await readBaseline(db, { application: name, gate, now: START + 120_000 });
+    const users = new Set(
+      rows.filter((row) => row.record.at >= START + 60_000).map((row) => row.record.user),
+    );
+    assert.equal(baseline?.users[0], users.size);
+    for (const { metric } of gate.metrics) {
+      if (metric === 'violation') continue;
+      assert.ok((baseline?.sigma[metric] ?? baseline?.sigma[`${metric}/log-mean`] ?? 0) > 0, metric);
+    }
+  });
+
+  it('is none without a span as long as the first horizon', async () => {
+    const { name } = await application(120_000);
+    const gate = { ...defaultGatePolicy, horizons: [60_000], stratum: 60_000 };
+    assert.equal(await readBaseline(db, { application: name, gate, now: START + 50_000 }), null);
+    assert.equal(
+      await readBaseline(db, { application: name, gate: defaultGatePolicy, now: START + DAY }),
+      null,
+    );
+    assert.equal(await readBaseline(db, { application: 'unheard of', gate, now: START + DAY }), null);
+  });
+});
