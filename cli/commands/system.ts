@@ -18,13 +18,15 @@ interface KeySummary {
 export function addSystemCommands(program: Command): void {
   program
     .command('up')
-    .description('bring up the local stack and run the example; everything after it goes to the stack')
+    .description(
+      'bring up the local stack, on the state that it was left in; npm start runs the example besides',
+    )
     .allowUnknownOption()
     .allowExcessArguments()
     .helpOption(false)
     .action(async (_options, command: Command) => {
       const start = fileURLToPath(new URL('../../deploy/local/start.ts', import.meta.url));
-      const stack = spawn(process.execPath, [start, ...command.args], { stdio: 'inherit' });
+      const stack = spawn(process.execPath, [start, '--stack', ...command.args], { stdio: 'inherit' });
       // Ctrl-C reaches the whole group: the stack ends itself, and this waits for it.
       process.on('SIGINT', () => {});
       process.on('SIGTERM', () => stack.kill('SIGTERM'));

@@ -1,9 +1,11 @@
 /**
  * `npm start`: the main job on real parts of this machine. `--once` ends after it, with 0 only if every release ended as it should;
  * without it the parts stay up until Ctrl-C. Each start begins with an empty state folder, so that it tells the same story.
+ * `--stack` (`slipway up`): the parts alone, on the state that the last one left.
  */
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
+import { stopAll as stopServings } from '../../adapters/serving/local/local.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { runMainJob } from './main-job.ts';
 import { Supervisor } from './processes.ts';
@@ -11,30 +13,43 @@ import { type Slipway, startSlipway } from './slipway.ts';
 import { DEFAULT_STATE, type Stack, startStack } from './stack.ts';
 import { since } from './story.ts';
 
-const { values } = parseArgs({ options: { once: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: {
+    once: { type: 'boolean', default: false },
+    stack: { type: 'boolean', default: false },
+    state: { type: 'string' },
+  },
+});
+const state = values.state ?? join(DEFAULT_STATE, values.stack ? 'stack' : 'example');
 const say = (line: string): void => console.log(line);
 const supervisor = new Supervisor();
-supervisor.stopOnSignals();
+supervisor.stopOnSignals(() => stopServings(state));
 
 async function main(): Promise<number> {
   const started = performance.now();
-  const state = join(DEFAULT_STATE, 'example');
   say('Slipway: bringing up Postgres, Temporal, Prometheus, and Slipway itself');
-  const stack = await startStack({ supervisor, state, say, fresh: true });
+  const stack = await startStack({ supervisor, state, say, fresh: !values.stack });
   const slipway = await startSlipway(supervisor, stack, say);
+  if (values.stack) {
+    tellAddresses(stack, slipway);
+    return untilStopped();
+  }
   const { releases, mistakes } = await runMainJob(supervisor, stack, slipway, say);
   say('');
   for (const mistake of mistakes) say(`NOT as it should: ${mistake}`);
-  if (mistakes.length === 0)
-    say(
-      `All ${Object.keys(releases).length} releases ended as they should, ${since(started)} after the start.`,
-    );
-  tellAddresses(stack, slipway);
-  if (!values.once) {
-    say('Everything stays up until Ctrl-C.');
-    await new Promise(() => {});
+  if (mistakes.length === 0) {
+    const count = Object.keys(releases).length;
+    say(`All ${count} releases ended as they should, ${since(started)} after the start.`);
   }
+  tellAddresses(stack, slipway);
+  if (!values.once) return untilStopped();
+  await stopServings(state);
   return mistakes.length === 0 ? 0 : 1;
+}
+
+async function untilStopped(): Promise<never> {
+  say('Everything stays up until Ctrl-C.');
+  return new Promise<never>(() => {});
 }
 
 function tellAddresses(stack: Stack, slipway: Slipway): void {
