@@ -53,11 +53,13 @@ export function baselineOf(policy: GatePolicy, figures: GateFigures): GateBaseli
     const paired = pairStrata(metric.metric, totals);
     if (!sums || sums.users < 2 || paired.pairs.length === 0) continue;
     const variance = Number(sums.own2) / (paired.scale * FIXED_POINT) ** 2;
+    // A percentile's error grows faster than that of its rank, as the tail gets thin: ask for it where the smaller arm will be.
+    const share = metric.scale === 'p95' ? Math.min(policy.weight, 1 - policy.weight) : 1;
     const se =
       metric.scale === 'p95'
-        ? woodruffSe(metric.metric, 'stable', paired, totals, Math.sqrt(variance))
+        ? woodruffSe(metric.metric, 'stable', paired, totals, Math.sqrt(variance / share))
         : Math.sqrt(variance);
-    if (se !== null && se > 0) baseline.sigma[guard] = se * Math.sqrt(sums.users);
+    if (se !== null && se > 0) baseline.sigma[guard] = se * Math.sqrt(share * sums.users);
     const samples = paired.n / 2;
     if (metricInfo(metric.metric)?.kind === 'rate')
       baseline.rates[guard] = rateOf(metric.metric, samples, totals);

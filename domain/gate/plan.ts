@@ -2,7 +2,14 @@ import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
 import { normalCritical } from './distributions.ts';
 import { guardId, metricInfo } from './metrics.ts';
 import { spendOverHorizons } from './multiplicity.ts';
-import { powerIfEqual, ratePowerIfEqual, standardError, usersForPower, usersIfNoEvent } from './power.ts';
+import {
+  powerIfEqual,
+  powerToStop,
+  ratePowerIfEqual,
+  standardError,
+  usersForPower,
+  usersIfNoEvent,
+} from './power.ts';
 import type {
   GateBaseline,
   GateMetric,
@@ -95,6 +102,15 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
       sePlan: figure(sePlan),
       tau2: figure(tau2),
       usersNeeded: alone,
+      usersToStopTwoMargins: usersForPower(
+        (users) =>
+          powerToStop({
+            se: standardError(sigma, users, policy.weight),
+            alpha: alphaEach,
+            distance: tolerance,
+          }),
+        policy.power,
+      ),
       canaryUsersIfNoEvent: ifNoEvent(metric, baseline, alphaAtExpected),
       smallestHarm: figure(seen),
       smallestHarmAsMargin: figure(asMargin(metric, seen)),
@@ -112,6 +128,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
     })),
     expectedHorizon: expected,
     usersNeeded: needed,
+    usersToStopTwoMargins: Math.max(...guards.map((guard) => guard.usersToStopTwoMargins)),
     assumed: baseline === null || guards.some((guard) => guard.assumed),
     refusal: null,
     words: [],
@@ -220,6 +237,9 @@ function describe(plan: GatePlan): string[] {
           ? ', and how many will come is not known.'
           : `, ${tidy(horizon.users)} are expected; a canary as good as the stable arm is then promoted with a chance of at least ${percent(horizon.power ?? 0)}.`),
   ];
+  words.push(
+    `With ${tidy(plan.usersToStopTwoMargins)} users a harm of twice any margin is stopped by then with ${percent(plan.policy.power)}.`,
+  );
   if (plan.assumed) {
     const guessed = plan.guards.filter((guard) => guard.assumed).map((guard) => guard.guard);
     words.push(

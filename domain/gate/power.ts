@@ -2,12 +2,16 @@
  * How many users a comparison needs, and what it can see. σ is the spread of a user's influence, √(Var(S − μN)) / N̄, alike in both arms;
  * q is the share of users on the canary; K counts the users of both arms together.
  */
+import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
 import { normalCritical, normalUpperTail } from './distributions.ts';
 import { differenceLimits, ENOUGH_EVENT_USERS } from './rare-rate.ts';
 
-/** Standard error of the difference: σ / √(K q (1 − q)). */
+/** The judged error is the larger of two estimates (the small-arm guard), and so some 3 % above either: measured by the benchmark. */
+const LARGER_OF_TWO = 1.03;
+
+/** Standard error of the difference to expect: σ / √(K q (1 − q)), and 3 % for the small-arm guard. */
 export function standardError(sigma: number, users: number, q: number): number {
-  return sigma / Math.sqrt(users * q * (1 - q));
+  return (LARGER_OF_TWO * sigma) / Math.sqrt(users * q * (1 - q));
 }
 
 /**
@@ -30,6 +34,15 @@ export function usersNeeded(design: {
 /** Power of the non-inferiority test if the arms are equal. */
 export function powerIfEqual(design: { se: number; alpha: number; tolerance: number }): number {
   return normalUpperTail(normalCritical(design.alpha) - design.tolerance / design.se);
+}
+
+/**
+ * Power of a confidence sequence, tuned to this standard error, to stop a harm that lies `distance` beyond the limit by the time when the
+ * standard error is reached (looks before that only add to it).
+ */
+export function powerToStop(design: { se: number; alpha: number; distance: number }): number {
+  const width = oneSidedHalfWidth(design.se, tau2For(design.se, design.alpha, 1), design.alpha);
+  return normalUpperTail((width - design.distance) / design.se);
 }
 
 /** Equally active users without a single event that bound a rate below the margin at α: ln α / ln(1 − margin). */

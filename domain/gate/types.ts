@@ -260,6 +260,8 @@ export interface GuardPlan {
   tau2: number;
   /** Users of both arms together for this guard alone to be found non-inferior with the policy's power. */
   usersNeeded: number;
+  /** Users of both arms together with which a harm of two margins is stopped by the expected horizon with the policy's power. */
+  usersToStopTwoMargins: number;
   /** Users on the canary that a rate without any event needs (exact, for users as uneven as the baseline's); 0 if not a rate. */
   canaryUsersIfNoEvent: number;
   /** The smallest harm that the sequence stops by the expected horizon with the policy's power; estimate's scale and as the policy writes it. */
@@ -296,6 +298,8 @@ export interface GatePlan {
   expectedHorizon: number;
   /** Users of both arms together for all guards to be found non-inferior with the policy's power. */
   usersNeeded: number;
+  /** And for a harm of two margins of any guard to be stopped by the expected horizon with the policy's power. */
+  usersToStopTwoMargins: number;
   /** True if there was no baseline and the spreads are documented defaults. */
   assumed: boolean;
   /** Set if the policy cannot succeed within its last horizon. */

@@ -8,8 +8,8 @@ export interface Row {
   guards: GateMetric[];
   metrics: (effect: number) => Population['metrics'];
   changes?: Partial<Population>;
-  /** Users: as a multiple of what the plan asks for, or a number of users. */
-  size: { planned: number } | { users: number };
+  /** Users: what the plan asks for to promote an equal canary, what it asks for to stop a harm of two margins as well, or a number. */
+  size: 'to promote' | 'to stop' | { users: number };
   lookEvery?: number;
   /** Percentiles need the whole histogram at each look: fewer simulations. */
   sims?: number;
@@ -32,26 +32,26 @@ export const alike: Row[] = [
     name: 'quality, clustered',
     guards: [guards.quality],
     metrics: () => ({ 'quality:judge': scores({}) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'quality, growing users',
     guards: [guards.quality],
     metrics: () => ({ 'quality:judge': scores({}) }),
     changes: { growing: true },
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'quality varies by day',
     guards: [guards.quality],
     metrics: () => ({ 'quality:judge': scores({ dayEffect: 0.1 }) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'small arm, twice the variance',
     guards: [guards.quality],
     metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'errors 3 %',
@@ -63,25 +63,25 @@ export const alike: Row[] = [
     name: 'errors 0.5 %',
     guards: [guards.error],
     metrics: () => ({ error: failures(0.005) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'errors 0.05 %',
     guards: [guards.error],
     metrics: () => ({ error: failures(0.0005) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'latency, heavy tail, ties',
     guards: [guards.latency],
     metrics: () => ({ latency: durations({ unit: 1 }) }),
-    size: { planned: 1 },
+    size: 'to promote',
   },
   {
     name: 'latency p95, heavy tail, ties',
     guards: [guards.latencyP95],
     metrics: () => ({ latency: durations({ unit: 1 }) }),
-    size: { planned: 1 },
+    size: 'to promote',
     lookEvery: 12,
     sims: 0.4,
   },
@@ -89,7 +89,7 @@ export const alike: Row[] = [
     name: 'seven guards at once',
     guards: withoutPercentiles,
     metrics: everything,
-    size: { planned: 1 },
+    size: 'to promote',
     sims: 0.5,
   },
 ];

@@ -21,7 +21,7 @@ function harmOf([guard]: readonly GateMetric[], margins: number): number {
   return Math.log1p(margins * guard.margin);
 }
 
-/** Sizes the population by the plan: so many users that it expects to promote at the first horizon, times `planned`. */
+/** Sizes the population by the plan: so many users that it expects to promote at the first horizon, or also to stop two margins by then. */
 function prepare(row: Row, effect: number, days = 7): { scenario: Scenario; plan: GatePlan } {
   const make = (users: number, at: number): Scenario => ({
     name: row.name,
@@ -31,15 +31,18 @@ function prepare(row: Row, effect: number, days = 7): { scenario: Scenario; plan
     days,
     lookEvery: row.lookEvery ?? 1,
   });
-  let users = 'users' in row.size ? row.size.users : 4000;
+  if (typeof row.size === 'object') {
+    return { scenario: make(row.size.users, effect), plan: planOf(make(row.size.users, 0)) };
+  }
+  let users = 4000;
   let plan = planOf(make(users, 0));
-  if ('planned' in row.size) {
-    while (plan.expectedHorizon > 0 || plan.refusal) {
-      users *= 1.15;
-      plan = planOf(make(users, 0));
-    }
-    users *= row.size.planned;
-    if (row.size.planned !== 1) plan = planOf(make(users, 0));
+  const enough = () =>
+    plan.expectedHorizon === 0 &&
+    plan.refusal === null &&
+    (row.size === 'to promote' || (plan.horizons[0]?.users ?? 0) >= plan.usersToStopTwoMargins);
+  while (!enough()) {
+    users *= 1.15;
+    plan = planOf(make(users, 0));
   }
   return { scenario: make(users, effect), plan };
 }
@@ -103,21 +106,22 @@ function noDifference(): void {
 
 function harmful(): void {
   const print = begin(
-    'A harm of one, two and four margins: stopped within 7 days (one margin is the edge: at most α), and promoted at 7 days.',
-    ['harm', 'users', 'margins', 'stopped', 'median', 'promoted'],
+    'A harm of one, two and four margins: stopped within 7 days, and promoted at 7 days. One margin is the edge: a sequence stops it, and the gate promotes it, with at most α; the first-error test has no margin.',
+    ['harm', 'users (as planned)', 'margins', 'stopped', 'by first errors', 'median', 'promoted'],
   );
   for (const harm of harms.filter(wanted)) {
-    for (const planned of [1, 2]) {
+    for (const size of ['to promote', 'to stop'] as const) {
       for (const margins of [1, 2, 4]) {
-        const { scenario, plan } = prepare({ ...harm, size: { planned } }, harmOf(harm.guards, margins));
+        const { scenario, plan } = prepare({ ...harm, size }, harmOf(harm.guards, margins));
         const outcomes = run(scenario, plan, simsOf(harm), false);
         const hours = outcomes.map((o) => o.stoppedAfter ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
         const median = hours[Math.floor(hours.length / 2)] ?? Number.POSITIVE_INFINITY;
         print([
           harm.name,
-          `${planned} × plan (${scenario.population.users})`,
+          `${scenario.population.users} (${size})`,
           String(margins),
           share(outcomes, (o) => o.stoppedAfter !== null),
+          share(outcomes, (o) => o.byFirstErrors),
           Number.isFinite(median) ? `${median} h` : '> 168 h',
           share(outcomes, (o) => o.verdicts[0] === 'promote'),
         ]);
@@ -129,11 +133,11 @@ function harmful(): void {
 function allHorizons(): void {
   const print = begin(
     'A harm of exactly one margin, followed through all four horizons (28 days, looks every 6 hours): each at most 5 %.',
-    ['harm', 'promoted at any horizon', 'stopped by a guard'],
+    ['harm', 'promoted at any horizon', 'stopped by a sequence'],
   );
   for (const harm of harms.slice(0, 2).filter(wanted)) {
     const { scenario, plan } = prepare(
-      { ...harm, size: { planned: 1 }, lookEvery: 6 },
+      { ...harm, size: 'to promote', lookEvery: 6 },
       harmOf(harm.guards, 1),
       28,
     );
@@ -141,7 +145,7 @@ function allHorizons(): void {
     print([
       harm.name,
       share(outcomes, (o) => o.verdicts.at(-1) === 'promote'),
-      share(outcomes, (o) => o.stoppedAfter !== null),
+      share(outcomes, (o) => o.stoppedAfter !== null && !o.byFirstErrors),
     ]);
   }
 }

@@ -54,8 +54,8 @@ export async function fillLedger(db: Database, size: LedgerSize, say: (line: str
       'user_strata',
       `insert into ${table}
          select ${id}, user_id, stratum, arm, requests, errors, (random() < 0.003)::int,
-                requests - errors, streamed, streamed, requests,
-                round(1e6 * ((requests - errors) * slow + sqrt(requests) * 0.5 * ${normal})),
+                requests, streamed, streamed, requests,
+                round(1e6 * (requests * slow + sqrt(requests) * 0.5 * ${normal})),
                 case when streams then round(1e6 * (streamed * (slow - 1.5) + sqrt(requests) * 0.4 * ${normal})) else 0 end,
                 case when streams then round(1e6 * (streamed * (0.3 * slow - 4) + sqrt(requests) * 0.2 * ${normal})) else 0 end,
                 round(1e6 * (requests * (0.5 * slow - 7) + sqrt(requests) * 0.3 * ${normal}))
@@ -86,26 +86,17 @@ export async function fillLedger(db: Database, size: LedgerSize, say: (line: str
     run(
       'experiment_users',
       `insert into ${table}
-         select ${id}, user_id, sum(requests) filter (where arm = 'stable'), sum(requests) filter (where arm = 'canary'), min(stratum),
-                min(stratum) filter (where errors > 0), min(arm) filter (where errors > 0)
-           from (select user_id, stratum, arm, requests, errors from user_strata where experiment = ${id}) u group by user_id`
-        .replaceAll(
-          "sum(requests) filter (where arm = 'stable')",
-          "coalesce(sum(requests) filter (where arm = 'stable'), 0)",
-        )
-        .replaceAll(
-          "sum(requests) filter (where arm = 'canary')",
-          "coalesce(sum(requests) filter (where arm = 'canary'), 0)",
-        ),
+         select ${id}, user_id, sum(case arm when 'stable' then requests else 0 end), sum(case arm when 'canary' then requests else 0 end),
+                min(stratum), min(stratum) filter (where errors > 0), min(arm) filter (where errors > 0)
+           from user_strata where experiment = ${id} group by user_id`,
     ),
   );
   await run(
     'stratum_totals',
     `insert into stratum_totals
-       select experiment, metric, arm, stratum, sum(n), sum(sum), sum(sum * sum::numeric / n) from user_totals where experiment = ${id}
-        group by 1, 2, 3, 4`.replace('sum(sum * sum::numeric / n)', 'round(sum(sum * sum::numeric / n))'),
+       select experiment, metric, arm, stratum, sum(n), sum(sum), round(sum(sum * sum::numeric / n)) from user_totals
+        where experiment = ${id} group by 1, 2, 3, 4`,
   );
-  // The generator's histograms hold the failed requests, too; the totals follow them.
   await run(
     'stratum_buckets',
     `insert into stratum_buckets

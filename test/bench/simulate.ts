@@ -24,6 +24,8 @@ export interface Scenario {
 export interface Outcome {
   /** Hours until a guard stopped the canary; null: never. */
   stoppedAfter: number | null;
+  /** Was it the first-error test that stopped it, and no sequence? */
+  byFirstErrors: boolean;
   /** Did the sequence of the first guard ever exclude the true effect, on the harmful side? */
   missed: boolean;
   /** Verdicts at the horizons, up to the first that is not `continue`. */
@@ -77,6 +79,7 @@ export function simulate(scenario: Scenario, plan: GatePlan, seed: number, toThe
   const running = new RunningCanary(guards, Object.keys(population.metrics), days, people, population.weight);
   const outcome: Outcome = {
     stoppedAfter: null,
+    byFirstErrors: false,
     missed: false,
     verdicts: [],
     covered: null,
@@ -95,7 +98,10 @@ export function simulate(scenario: Scenario, plan: GatePlan, seed: number, toThe
     const interval = seen.guards[0]?.interval;
     if (interval && (lower ? interval[0] > scenario.effect : interval[1] < scenario.effect))
       outcome.missed = true;
-    if (seen.harm && outcome.stoppedAfter === null) outcome.stoppedAfter = elapsed;
+    if (seen.harm && outcome.stoppedAfter === null) {
+      outcome.stoppedAfter = elapsed;
+      outcome.byFirstErrors = seen.guards.every((guard) => !guard.breached);
+    }
     const significant = textbook(running, firstMetric);
     outcome.textbookEver ||= significant;
     if (outcome.stoppedAfter !== null && !toTheEnd) return outcome;
