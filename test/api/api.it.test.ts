@@ -642,21 +642,33 @@ describe('the API', () => {
       const id = await start('alone');
       await until(id, inStage('sign-off'));
       await fixture.stopWorker();
+      let later = '';
       try {
         const { body } = await as('auditor', 'GET', `/v1/releases/${id}`);
         assert.deepEqual([body.live, body.application, body.weight], [false, 'alone', null]);
         const story = await as('auditor', 'GET', `/v1/releases/${id}/explain`);
         assert.ok((story.body.story as unknown as unknown[]).length > 0);
-        const [paused, aborted] = await Promise.all([
+        const queue = (more: object) =>
+          as('engineer', 'POST', '/v1/releases', {
+            body: spec('queued', more),
+            headers: { 'idempotency-key': 'queued' },
+          });
+        const [paused, aborted, queued] = await Promise.all([
           as('engineer', 'POST', `/v1/releases/${id}/pause`, { body: {} }),
           as('engineer', 'POST', `/v1/releases/${id}/abort`, { body: {} }),
+          queue({}),
         ]);
         assert.deepEqual([paused.status, paused.body.error?.code], [503, 'DEPENDENCY_UNAVAILABLE']);
         assert.deepEqual([aborted.status, aborted.body.recorded], [202, true]);
+        assert.deepEqual([queued.status, queued.body.registered], [202, false]);
+        const other = await queue({ prompt: 'answers@2' });
+        assert.deepEqual([other.status, other.body.error?.code], [409, 'RELEASE_KEY_REUSED']);
+        later = String(queued.body.release);
       } finally {
         await fixture.startWorker();
       }
       await until(id, inStage('rolled-back'));
+      await until(later, inStage('sign-off'));
     });
   });
 
