@@ -72,7 +72,7 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
     reasons.push({
       code: 'not-non-inferior',
       guard: guard.guard,
-      words: `a harm of ${tidy(guard.bound ?? 0)} is not excluded; the limit is ${tidy(guard.limit)}`,
+      words: `canary − stable may be as bad as ${tidy(guard.bound ?? 0)}; the limit is ${tidy(guard.limit)}`,
     });
   }
   const successes = guards.filter((guard) => guard.superior !== null);
@@ -247,7 +247,7 @@ function praise(guards: readonly GuardVerdict[]): Reason[] {
       : {
           code: 'non-inferior',
           guard: guard.guard,
-          words: `any harm is below ${tidy(guard.bound ?? 0)}; the limit is ${tidy(guard.limit)}`,
+          words: `canary − stable is ${guard.limit > 0 ? 'below' : 'above'} ${tidy(guard.bound ?? 0)}; the limit is ${tidy(guard.limit)}`,
         },
   );
 }
