@@ -1,10 +1,16 @@
 import {
   isGrpcDeadlineError,
+  isGrpcServiceError,
+  QueryNotRegisteredError,
+  ServiceError,
   WorkflowNotFoundError,
   WorkflowUpdateRPCTimeoutOrCancelledError,
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { catalogue, type ErrorCode, type ErrorDetails, SlipwayError } from '../../domain/errors.ts';
+
+/** gRPC's code for a server that is well and a subject that is not ready. */
+const FAILED_PRECONDITION = 9;
 
 /** The coded error that a workflow or an activity failed with, wherever in the chain of causes; null when there is none. */
 export function codedFailure(error: unknown): SlipwayError | null {
@@ -22,6 +28,13 @@ export function codedFailure(error: unknown): SlipwayError | null {
 export function isWorkerSilent(error: unknown): boolean {
   if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError) return true;
   return isGrpcDeadlineError(error) || (error instanceof Error && isWorkerSilent(error.cause));
+}
+
+/** Temporal answers a query with a refusal: nobody polls for the workflow's work, or its code cannot answer. */
+export function cannotAnswer(error: unknown): boolean {
+  if (error instanceof QueryNotRegisteredError || isWorkerSilent(error)) return true;
+  const cause = error instanceof ServiceError ? error.cause : error;
+  return isGrpcServiceError(cause) && cause.code === FAILED_PRECONDITION;
 }
 
 export function isGone(error: unknown): boolean {

@@ -6,7 +6,7 @@ import { type ArmCount, countArms } from '../../store/ledger.ts';
 import { findRelease, listEvents, type ReleaseRow } from '../../store/releases.ts';
 import { queries, type ReleaseStatus, type StoryLine } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
-import { codedFailure, isGone, isWorkerSilent, noSuchRelease } from './failures.ts';
+import { cannotAnswer, codedFailure, isGone, noSuchRelease } from './failures.ts';
 import { promptly, workflowIdOf } from './workflow.ts';
 
 /** How long a reader waits for a worker before the mirror in the store has to do. */
@@ -75,7 +75,7 @@ async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>): Promis
   try {
     return await temporal.withDeadline(Date.now() + QUERY_MS, query);
   } catch (error) {
-    if (isWorkerSilent(error) || isGone(error)) return null;
+    if (cannotAnswer(error) || isGone(error)) return null;
     throw error;
   }
 }
