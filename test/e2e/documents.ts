@@ -15,7 +15,7 @@ export function prompt(rule: string) {
 const cases = [
   ['What is the price of express delivery?', '12 euros'],
   ['How much must I order for free shipping?', '60'],
-  ['When are refunds paid?', '5 business days'],
+  ['How long does a standard parcel take to arrive?', '5 business days'],
 ].map(([input, value]) => ({ vars: { input }, assert: [{ type: 'contains', value }] }));
 
 export const goldenSet = () => ({ name: APPLICATION, content: { cases } });
