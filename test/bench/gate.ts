@@ -7,13 +7,15 @@ import { parseArgs } from 'node:util';
 import type { GateMetric, GatePlan } from '../../domain/gate/types.ts';
 import { alike, harms, type Row } from './cases.ts';
 import { population } from './scenarios.ts';
-import { type Outcome, planOf, type Scenario, simulate } from './simulate.ts';
+import { baselineFrom, type Outcome, planOf, type Scenario, simulate } from './simulate.ts';
 import { millisecondsToJudge } from './speed.ts';
 
 const { values: options } = parseArgs({
   options: { sims: { type: 'string', default: '100' }, only: { type: 'string', default: '' } },
 });
 const SIMS = Number(options.sims);
+/** Users from whose week before the release a plan is made. */
+const PILOT = 30_000;
 
 /** Harm of some margins to the first guard, on the estimate's scale, signed. */
 function harmOf([guard]: readonly GateMetric[], margins: number): number {
@@ -32,18 +34,18 @@ function prepare(row: Row, effect: number, days = 7): { scenario: Scenario; plan
     days,
     lookEvery: row.lookEvery ?? 1,
   });
-  if (typeof row.size === 'object') {
-    return { scenario: make(row.size.users, effect), plan: planOf(make(row.size.users, 0)) };
-  }
-  let users = 4000;
-  let plan = planOf(make(users, 0));
+  const baseline = baselineFrom(make(PILOT, 0), PILOT);
+  const planFor = (users: number) => planOf(make(users, 0), baseline, PILOT);
+  let users = typeof row.size === 'object' ? row.size.users : 2000;
+  let plan = planFor(users);
   const enough = () =>
-    plan.expectedHorizon === 0 &&
-    plan.refusal === null &&
-    (row.size === 'to promote' || (plan.horizons[0]?.users ?? 0) >= plan.usersToStopTwoMargins);
+    typeof row.size === 'object' ||
+    (plan.expectedHorizon === 0 &&
+      plan.refusal === null &&
+      (row.size === 'to promote' || (plan.horizons[0]?.users ?? 0) >= plan.usersToStopTwoMargins));
   while (!enough()) {
-    users *= 1.15;
-    plan = planOf(make(users, 0));
+    users *= 1.02;
+    plan = planFor(users);
   }
   return { scenario: make(users, effect), plan };
 }

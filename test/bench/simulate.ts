@@ -37,20 +37,26 @@ export interface Outcome {
   textbookEver: boolean;
 }
 
-/** Plans from a week of the same users before the release. */
-export function planOf(scenario: Scenario): GatePlan {
-  const policy = {
-    ...defaultGatePolicy,
-    metrics: scenario.guards,
-    weight: scenario.population.weight,
-  };
+/** What a week of so many of the same users before the release tells. */
+export function baselineFrom(scenario: Scenario, users: number): GateBaseline {
   const random = randomOf(99);
-  const { people, byHour } = requestsOf({ ...scenario.population, weight: 0 }, 7 * 24, random);
-  const running = new RunningCanary(scenario.guards, Object.keys(scenario.population.metrics), 7, people, 0);
-  for (const [hour, users] of byHour.entries())
-    serve(running, scenario.population, people, users, hour, random);
-  const figures = running.figures(7 * 24 * HOUR, baselineRequests);
-  return planGate(policy, baselineOf(policy, figures));
+  const population = { ...scenario.population, users, weight: 0 };
+  const { people, byHour } = requestsOf(population, 7 * 24, random);
+  const running = new RunningCanary(scenario.guards, Object.keys(population.metrics), 7, people, 0);
+  for (const [hour, served] of byHour.entries()) serve(running, population, people, served, hour, random);
+  const baseline = baselineOf(policyOf(scenario), running.figures(7 * 24 * HOUR, baselineRequests));
+  if (!baseline) throw new Error('no user came');
+  return baseline;
+}
+
+/** The plan for a baseline that was taken with other, more users, so that chance in it does not choose the size. */
+export function planOf(scenario: Scenario, baseline: GateBaseline, baselineUsers: number): GatePlan {
+  const factor = scenario.population.users / baselineUsers;
+  return planGate(policyOf(scenario), { ...baseline, users: baseline.users.map((users) => users * factor) });
+}
+
+function policyOf(scenario: Scenario): GatePolicy {
+  return { ...defaultGatePolicy, metrics: scenario.guards, weight: scenario.population.weight };
 }
 
 function serve(
