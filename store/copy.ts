@@ -41,22 +41,27 @@ class CopyOut implements pg.Submittable {
   }
 }
 
-/** Columns of a statement by name, each an SQL expression that gives a bigint and no NULL. */
-export type ColumnsWanted = Readonly<Record<string, string>>;
+export type ColumnType = 'int4' | 'int8';
 
-/** 8 bytes a number, big-endian. */
-export type Column = DataView;
+/** Columns of a statement by name: an SQL expression that gives no NULL, and its type. */
+export type ColumnsWanted = Readonly<Record<string, readonly [expression: string, type: ColumnType]>>;
 
-/**
- * The columns of `select … <from>`, each as the bytes of its numbers, one after the other. Nothing is escaped: the SQL is the caller's own.
- */
+/** The bytes of a column's numbers, one after the other, big-endian. */
+export interface Column {
+  bytes: DataView;
+  /** 4 or 8 */
+  width: number;
+}
+
+/** The columns of `select … <from>`. Nothing is escaped: the SQL is the caller's own. */
 export async function readColumns<C extends ColumnsWanted>(
   tx: Transaction,
-  columns: C,
+  wanted: C,
   from: string,
 ): Promise<{ rows: number; columns: { [Name in keyof C]: Column } }> {
-  const names = Object.keys(columns);
-  const list = Object.values(columns).map((expression) => `string_agg(int8send(${expression}), '')`);
+  const names = Object.keys(wanted);
+  const types = Object.values(wanted);
+  const list = types.map(([expression, type]) => `string_agg(${type}send(${expression}), '')`);
   const found: DataView[][] = [];
   await new Promise<void>((resolve, reject) => {
     const take = (chunk: Buffer) => {
@@ -68,17 +73,19 @@ export async function readColumns<C extends ColumnsWanted>(
   });
   const [row] = found;
   if (row?.length !== names.length) throw new Error('an aggregate gives one row');
+  const columns = row.map((bytes, index): Column => ({ bytes, width: types[index]?.[1] === 'int8' ? 8 : 4 }));
   return {
-    rows: (row[0]?.byteLength ?? 0) / 8,
-    columns: Object.fromEntries(names.map((name, index) => [name, row[index]])) as {
+    rows: columns[0] === undefined ? 0 : columns[0].bytes.byteLength / columns[0].width,
+    columns: Object.fromEntries(names.map((name, index) => [name, columns[index]])) as {
       [Name in keyof C]: Column;
     },
   };
 }
 
 /** @throws RangeError when it is not exact in a double */
-export function int8At(column: Column, row: number): number {
-  const value = column.getInt32(8 * row) * 4294967296 + column.getUint32(8 * row + 4);
+export function numberAt({ bytes, width }: Column, row: number): number {
+  if (width === 4) return bytes.getInt32(4 * row);
+  const value = bytes.getInt32(8 * row) * 4294967296 + bytes.getUint32(8 * row + 4);
   if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not exact in a double`);
   return value;
 }

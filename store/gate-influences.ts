@@ -1,14 +1,17 @@
 import { FIXED_POINT } from '../domain/gate/metrics.ts';
 import type { ArmInfluence, InfluenceRequest, InfluenceSums } from '../domain/gate/types.ts';
 import type { Arm } from '../domain/words.ts';
-import { type ColumnsWanted, int8At, readColumns } from './copy.ts';
+import { type ColumnsWanted, numberAt, readColumns } from './copy.ts';
 import type { Transaction } from './database.ts';
 import type { Snapshot } from './gate-snapshot.ts';
 import { added, nobody, type TallyRequest, tally } from './gate-tally.ts';
 import { UserTable } from './gate-users.ts';
 
 /** Rows of users that are held in memory at once, some 120 bytes each; more are taken in parts, user by user. */
-const ROWS_AT_ONCE = 4_000_000;
+const ROWS_AT_ONCE = 6_000_000;
+
+/** Fewer rows are not worth a second connection. */
+const WORTH_TWO = 100_000;
 
 /** Pages that one statement reads: some ten thousands of rows, so that a block is megabytes and two connections share the work. */
 const PAGES = 1_000;
@@ -25,15 +28,20 @@ export async function readInfluences(
   requests: readonly InfluenceRequest[],
   rows: number,
 ): Promise<InfluenceSums[]> {
-  const parts = Math.max(1, Math.ceil(rows / ROWS_AT_ONCE));
+  const sources = sourcesOf(requests);
+  const parts = Math.max(1, Math.ceil((rows * sources.length) / ROWS_AT_ONCE));
   const sums = new Map<string, Record<Arm, ArmInfluence>>();
-  for (const source of sourcesOf(requests)) {
-    for (let part = 0; part < parts; part += 1) {
-      const users = parts === 1 ? '' : `and user_id % ${parts} = ${part}`;
-      for (const [guard, { stable, canary }] of await influencesOf(snapshot, experiment, source, users)) {
-        const sum = sums.get(guard) ?? { stable: nobody, canary: nobody };
-        sums.set(guard, { stable: added(sum.stable, stable), canary: added(sum.canary, canary) });
-      }
+  for (let part = 0; part < parts; part += 1) {
+    const users = parts === 1 ? '' : `and user_id % ${parts} = ${part}`;
+    for (const [guard, { stable, canary }] of await influencesOf(
+      snapshot,
+      experiment,
+      sources,
+      users,
+      rows / parts,
+    )) {
+      const sum = sums.get(guard) ?? { stable: nobody, canary: nobody };
+      sums.set(guard, { stable: added(sum.stable, stable), canary: added(sum.canary, canary) });
     }
   }
   return requests.map(({ guard }) => ({
@@ -75,24 +83,34 @@ function columnsOf({ metric, above, guard }: InfluenceRequest): Omit<TallyReques
 async function influencesOf(
   snapshot: Snapshot,
   experiment: number,
-  { table, where, requests }: Source,
+  sources: readonly Source[],
   users: string,
-): Promise<Map<string, Record<Arm, ArmInfluence>>> {
-  const tails = requests.filter(({ request }) => request.above !== null);
-  const sums = requests.filter(({ request }) => request.above === null);
-  const columns = [...new Set([...requests.map(({ n }) => n), ...sums.map(({ sum }) => sum)])];
-  const rows = new UserTable(
-    columns,
-    tails.map(({ sum }) => sum),
-  );
-  const filter = `${where} ${strataSql(requests)} ${users}`;
-  await snapshot.run(await rowJobs(snapshot.tx, `${table}_${experiment}`, columns, filter, rows));
-  rows.arrange();
-  await snapshot.run(tails.flatMap((tail) => tailJobs(experiment, tail, users, rows)));
-  const found = tally(rows, requests);
-  return new Map(
-    requests.map(({ request }, index) => [request.guard, found[index] ?? { stable: nobody, canary: nobody }]),
-  );
+  expected: number,
+): Promise<[guard: string, arms: Record<Arm, ArmInfluence>][]> {
+  const jobs: Job[] = [];
+  const tables: [UserTable, TallyRequest[]][] = [];
+  for (const { table, where, requests } of sources) {
+    const tails = requests.filter(({ request }) => request.above !== null);
+    const stored = requests.filter(({ request }) => request.above === null).map(({ sum }) => sum);
+    const columns = [...new Set([...requests.map(({ n }) => n), ...stored])];
+    const rows = new UserTable(
+      columns,
+      tails.map(({ sum }) => sum),
+      expected,
+    );
+    const filter = `${where} ${strataSql(requests)} ${users}`;
+    jobs.push(...(await rowJobs(snapshot.tx, `${table}_${experiment}`, columns, filter, rows)));
+    jobs.push(...tails.flatMap((tail) => tailJobs(experiment, tail, users, rows)));
+    tables.push([rows, requests]);
+  }
+  await snapshot.run(jobs, expected > WORTH_TWO);
+  return tables.flatMap(([rows, requests]) => {
+    const found = tally(rows, requests);
+    return requests.map(({ request }, index): [string, Record<Arm, ArmInfluence>] => [
+      request.guard,
+      found[index] ?? { stable: nobody, canary: nobody },
+    ]);
+  });
 }
 
 /** Leaves out what no request asks for, as far as that is cheap. */
@@ -116,9 +134,11 @@ async function rowJobs(
     [partition],
   );
   const wanted: ColumnsWanted = {
-    user: 'user_id',
-    code: `stratum * 2 + case arm when 'canary' then 1 else 0 end`,
-    ...Object.fromEntries(columns.map((column) => [column, column])),
+    user: ['user_id', 'int8'],
+    code: [`stratum * 2 + case arm when 'canary' then 1 else 0 end`, 'int4'],
+    ...Object.fromEntries(
+      columns.map((column) => [column, [column, column.endsWith('sum') ? 'int8' : 'int4']]),
+    ),
   };
   return Array.from(
     { length: Math.ceil((found.rows[0]?.pages ?? 0) / PAGES) },
@@ -148,15 +168,15 @@ function tailJobs(
     const tail = await readColumns(
       tx,
       {
-        user: 'user_id',
-        code: `stratum * 2 + ${arm === 'canary' ? 1 : 0}`,
-        worth: `n::bigint * case when bucket = ${edge} then ${part} else ${FIXED_POINT} end`,
+        user: ['user_id', 'int8'],
+        code: [`stratum * 2 + ${arm === 'canary' ? 1 : 0}`, 'int4'],
+        worth: [`n::bigint * case when bucket = ${edge} then ${part} else ${FIXED_POINT} end`, 'int8'],
       },
       `from user_buckets_${experiment} where experiment = ${experiment} and metric = '${metric}' and arm = '${arm}'
          and stratum = any('{${strata.join(',')}}') and bucket >= ${edge} ${users}`,
     );
     const { user, code, worth } = tail.columns;
     for (let row = 0; row < tail.rows; row += 1)
-      into.add(int8At(user, row), int8At(code, row), column, int8At(worth, row));
+      into.add(numberAt(user, row), numberAt(code, row), column, numberAt(worth, row));
   });
 }

@@ -5,12 +5,9 @@ type Job = (tx: Transaction) => Promise<void>;
 /** One state of the ledger, for as many statements as one likes. */
 export interface Snapshot {
   tx: Transaction;
-  /** Runs the jobs in any order; many of them side by side, on a second connection that sees the same. */
-  run: (jobs: readonly Job[]) => Promise<void>;
+  /** Runs the jobs in any order; if they are long, side by side with a second connection that sees the same. */
+  run: (jobs: readonly Job[], long: boolean) => Promise<void>;
 }
-
-/** Fewer jobs than this are not worth a second connection. */
-const WORTH_TWO = 8;
 
 /** Memory of a sort or hash of a judgement. */
 const WORK_MEM = '128MB';
@@ -23,12 +20,12 @@ export async function inSnapshot<T>(db: Database, work: (snapshot: Snapshot) => 
     );
     return work({
       tx,
-      run: async (jobs) => {
+      run: async (jobs, long) => {
         const waiting = [...jobs];
         const worker = async (on: Transaction) => {
           for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) await job(on);
         };
-        if (jobs.length < WORTH_TWO) return worker(tx);
+        if (!long) return worker(tx);
         const { rows } = await tx.query<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
         const second = inTransaction(db, async (other) => {
           await other.query('set transaction isolation level repeatable read, read only');

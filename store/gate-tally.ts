@@ -41,12 +41,12 @@ export function tally(table: UserTable, requests: readonly TallyRequest[]): Reco
   const asCanary = new Float64Array(count);
   const positive = new Uint8Array(count);
 
-  const row = (chunk: Float64Array, base: number) => {
-    let at = (chunk[base] ?? 0) * stride;
+  const row = (data: Float64Array, base: number) => {
+    let at = (data[base + 1] ?? 0) * stride;
     for (let index = 0; index < count; index += 1, at += COEFFICIENTS) {
-      const n = chunk[base + (nAt[index] ?? 0)] ?? 0;
+      const n = data[base + (nAt[index] ?? 0)] ?? 0;
       if (n === 0 || k[at + WANTED] === 0) continue;
-      const sum = (chunk[base + (sumAt[index] ?? 0)] ?? 0) * (unit[index] ?? 0);
+      const sum = (data[base + (sumAt[index] ?? 0)] ?? 0) * (unit[index] ?? 0);
       const centred = sum - (centre[index] ?? 0) * n;
       const residual = centred - (k[at + MEAN] ?? 0) * n;
       const pooled = centred - (k[at + POOLED_MEAN] ?? 0) * n;

@@ -2,13 +2,16 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { figuresAsJson } from '../../domain/gate/evidence.ts';
+import { influenceRequests } from '../../domain/gate/influence.ts';
 import { stratumId } from '../../domain/gate/strata.ts';
 import { defaultGatePolicy, type GateFigures } from '../../domain/gate/types.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { readFigures } from '../../store/gate-data.ts';
+import { readInfluences } from '../../store/gate-influences.ts';
 import { figuresFromSamples } from '../../store/gate-samples.ts';
+import { inSnapshot } from '../../store/gate-snapshot.ts';
 import type { GateWindow } from '../../store/gate-totals.ts';
-import { attachScores, recordBatch, type SampleRecord, watermark } from '../../store/ledger.ts';
+import { attachScores, experimentOf, recordBatch, type SampleRecord, watermark } from '../../store/ledger.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
@@ -181,6 +184,31 @@ describe('the figures of the gate', () => {
     assert.deepEqual(json(recomputed), json(frozen.figures));
     const later = await readFigures(db, windowOf(release), metrics);
     assert.notDeepEqual(json(later.figures), json(frozen.figures));
+  });
+
+  it('are the same in one part and in many, on one connection and on two', async () => {
+    const release = `parts-${++releases}`;
+    const list = Array.from(
+      { length: 300 },
+      (_, index): Request => ({
+        user: index % 12,
+        at: (index * 37) % 6000,
+        failed: index % 9 === 0,
+        violations: 0,
+        latency: 1 + (index % 5),
+        ttft: 0.2 + (index % 7),
+        cost: 0.001 * (1 + (index % 3)),
+        score: (index % 4) / 4,
+      }),
+    );
+    await write(recordsOf(release, list), 3);
+    const { figures } = await readFigures(db, windowOf(release), metrics);
+    assert.equal(figures.sums.length, metrics.length);
+    const inParts = await inSnapshot(db, async (snapshot) => {
+      const experiment = (await experimentOf(snapshot.tx, release)) ?? -1;
+      return readInfluences(snapshot, experiment, influenceRequests(metrics, figures.totals), 40_000_000);
+    });
+    assert.deepEqual(inParts, figures.sums);
   });
 
   it('of a release without samples are empty', async () => {
