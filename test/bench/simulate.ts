@@ -2,7 +2,14 @@ import { baselineOf, baselineRequests } from '../../domain/gate/baseline.ts';
 import { look } from '../../domain/gate/look.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { welch } from '../../domain/gate/reference.ts';
-import { type Decision, defaultGatePolicy, type GateMetric, type GatePlan } from '../../domain/gate/types.ts';
+import {
+  type Decision,
+  defaultGatePolicy,
+  type GateBaseline,
+  type GateMetric,
+  type GatePlan,
+  type GatePolicy,
+} from '../../domain/gate/types.ts';
 import { judge } from '../../domain/gate/verdict.ts';
 import { type Population, randomOf, requestsOf } from './population.ts';
 import { RunningCanary } from './running.ts';
