@@ -26,6 +26,10 @@ export async function startModelEndpoint(
 ): Promise<ModelEndpoint> {
   const asked: AskedRequest[] = [];
   const server = createServer(async (incoming: IncomingMessage, outgoing) => {
+    if (incoming.method === 'GET') {
+      outgoing.end('{}'); // healthy
+      return;
+    }
     const request = JSON.parse(await text(incoming)) as AskedRequest;
     asked.push(request);
     const said = await reply(request);

@@ -12,6 +12,8 @@ export interface Served {
   ttftSeconds?: number | undefined;
   /** Left out: the counter of failures has no series for these labels. */
   fails?: boolean | undefined;
+  /** Likewise of guardrail violations. */
+  violates?: boolean | undefined;
 }
 
 /** A process that Prometheus scrapes, with the gateway's metrics as far as the guards ask for them. */
@@ -24,6 +26,7 @@ export async function startScraped() {
     new Histogram({ name, help: name, labelNames, buckets, registers });
   const requests = counter('llm_requests_total');
   const failed = counter('llm_requests_failed_total', ['reason']);
+  const violations = counter('llm_guardrail_violations_total', ['violation_type']);
   const latency = histogram('llm_request_latency_seconds', [0.1, 0.5, 1, 2, 5, 10, 30, 60]);
   const ttft = histogram('llm_ttft_seconds', [0.05, 0.1, 0.2, 0.5, 1, 2, 5]);
   const cost = histogram('llm_request_cost_dollars', [0.001, 0.01, 0.1]);
@@ -37,11 +40,12 @@ export async function startScraped() {
     /** One request of an arm. */
     serve(
       subject: { application: string; arm: Arm; revision: string; tenant?: string },
-      { seconds, dollars, ttftSeconds, fails }: Served,
+      { seconds, dollars, ttftSeconds, fails, violates }: Served,
     ): void {
       const labels = { tenant: 'a', ...subject };
       requests.inc(labels);
       if (fails !== undefined) failed.inc({ ...labels, reason: 'upstream' }, fails ? 1 : 0);
+      if (violates !== undefined) violations.inc({ ...labels, violation_type: 'pii' }, violates ? 1 : 0);
       latency.observe(labels, seconds);
       cost.observe(labels, dollars);
       if (ttftSeconds !== undefined) ttft.observe(labels, ttftSeconds);
