@@ -100,5 +100,5 @@ export const firstRelease = () => ({
   guardrails: `${APPLICATION}@1`,
   model: llama,
   runtime: runtime({}, 1),
-  policy: policy({ signOff: { required: false } }),
+  policy: policy(),
 });

@@ -10,6 +10,7 @@ import { loadQuestions, Traffic } from '../../examples/support-answers/traffic.t
 import { type Database, openDatabase } from '../../store/database.ts';
 import { temporaryFolder } from '../support/stack.ts';
 import { firstRelease, goldenSet, guardrails, prompt } from './documents.ts';
+import { adaSigns, Running } from './dsl.ts';
 import { noteMoves } from './moves.ts';
 
 /** How long anything may take before a test gives up on it, ms: machines are slow, and other work runs beside. */
@@ -85,19 +86,17 @@ export async function startWorld(): Promise<World> {
   }
 }
 
-async function install({ engineer }: World): Promise<void> {
+/** The first release has no canary; ada signs its evaluation. */
+async function install(world: World): Promise<void> {
+  const { engineer } = world;
   await engineer.call('POST', '/v1/guardrails', guardrails());
   await engineer.call('POST', '/v1/golden-sets', goldenSet());
   await engineer.call('POST', '/v1/prompts', prompt('first'));
   const { release } = await engineer.call<{ release: string }>('POST', '/v1/releases', firstRelease());
-  const ended = await until('the first revision is installed', async () => {
-    const view = await engineer.call<{ stage: string; reason: string | null; endedAt: string | null }>(
-      'GET',
-      `/v1/releases/${release}`,
-    );
-    return view.endedAt === null ? null : view;
-  });
-  if (ended.stage !== 'done') throw new Error(`the first release ended ${ended.stage}: ${ended.reason}`);
+  const first = new Running(world, release, { moves: 0, processes: [] });
+  await adaSigns(first);
+  const { stage, reason } = await first.ended();
+  if (stage !== 'done') throw new Error(`the first release ended ${stage}: ${reason}`);
 }
 
 /** Another process like one that runs, beside it. */

@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { ManagedProcess } from '../../deploy/local/processes.ts';
+import { GATEWAY_LEASE_MS } from '../../domain/routing.ts';
+import type { Arm } from '../../domain/words.ts';
+import { acknowledgementOf, readGeneration } from '../../store/routes.ts';
+import { adaSigns, given, type Running, weightObserved } from './dsl.ts';
+import { candidateServes, servingIsAsBefore, toldOnce, trafficMoved } from './holds.ts';
+import { startAnother, startWorld, until, type World } from './world.ts';
+
+describe('the gateway', () => {
+  let world: World;
+  before(async () => {
+    world = await startWorld();
+  });
+  after(() => world?.stop());
+
+  /** So many more requests are in the ledger. */
+  const moreSamples = (count: number) => async (release: Running) => {
+    const samplesOf = (seen: Awaited<ReturnType<Running['see']>>) =>
+      (seen?.samples?.stable.samples ?? 0) + (seen?.samples?.canary.samples ?? 0);
+    const now = samplesOf(await release.see());
+    await release.reaches((seen) => samplesOf(seen) >= now + count);
+  };
+
+  /** Each user's arms in the order of the requests, as the ledger has them. */
+  async function armsByUser({ id }: Running): Promise<{ arms: Arm[]; phases: number[] }[]> {
+    const { rows } = await world.db.query<{ arms: Arm[]; phases: number[] }>(
+      `select array_agg(arm order by at, id) as arms, array_agg((stratum & 63)::int order by at, id) as phases
+         from samples where arm is not null and experiment in (select id from experiments where release = $1)
+        group by user_id`,
+      [id],
+    );
+    return rows;
+  }
+
+  async function nobodyLeftTheCanary(release: Running): Promise<void> {
+    const users = await armsByUser(release);
+    const often = users.filter(({ arms }) => arms.length > 1);
+    assert.ok(often.length > 100, `${often.length} users came more than once`);
+    for (const { arms, phases } of users) {
+      const text = arms.map((arm, index) => `${arm} in phase ${phases[index]}`).join(', ');
+      assert.equal(
+        arms.lastIndexOf('stable') < arms.indexOf('canary') || !arms.includes('canary'),
+        true,
+        text,
+      );
+      assert.equal(new Set(arms.filter((_, index) => phases[index] === 0)).size <= 1, true, text);
+    }
+  }
+
+  it("restarted and killed in the canary: nobody's arm changes, and the release goes on", async () => {
+    const { gateway } = world.slipway;
+    await given(world)
+      .aRelease()
+      .when(
+        (seen) => (seen.samples?.canary.samples ?? 0) > 50,
+        () => gateway.restart(),
+        moreSamples(150),
+        () => gateway.kill('SIGKILL'),
+        () => gateway.start(),
+        moreSamples(150),
+      )
+      .when('sign-off', adaSigns)
+      .ends('done', candidateServes, trafficMoved(0.5, 0.75, 1), toldOnce, nobodyLeftTheCanary);
+  });
+
+  it('dead for good: the weight is observed when its lease has ended, not before and not never', async () => {
+    const port = await world.stack.port('gateway-2');
+    const second: ManagedProcess = await startAnother(world, world.slipway.gateway, {
+      name: 'gateway-2',
+      url: `http://127.0.0.1:${port}`,
+      env: {
+        SLIPWAY_GATEWAY_PORT: String(port),
+        SLIPWAY_STATE_DIR: `${world.stack.state}/gateway-2`,
+      },
+    });
+    await until('two gateways have a lease', async () => {
+      const { live, lagging } = await acknowledgementOf(world.db, await readGeneration(world.db));
+      return live === 2 && lagging.length === 0;
+    });
+    const theDeadOnesLeaseIsOver = async () => {
+      const { rows } = await world.db.query<{ age: number }>(
+        `select (extract(epoch from now() - renewed_at) * 1000)::float8 as age from gateways order by renewed_at limit 1`,
+      );
+      assert.ok((rows[0]?.age ?? 0) > GATEWAY_LEASE_MS, `renewed ${rows[0]?.age} ms ago`);
+    };
+    await given(world)
+      .aRelease()
+      .when('sign-off', () => second.kill('SIGKILL'), adaSigns)
+      .when(weightObserved(0.75), theDeadOnesLeaseIsOver)
+      .ends('done', candidateServes, servingIsAsBefore, trafficMoved(0.5, 0.75, 1), toldOnce);
+  });
+});
