@@ -89,6 +89,17 @@ function lockState(state: string): void {
   });
 }
 
+/** A folder that holds something and never was a stack's state is somebody's, whom a fresh start would rob. */
+function refuseToEmpty(state: string): void {
+  const names = readdirSync(state);
+  if (names.length === 0 || names.includes(LOCK)) return;
+  throw new SlipwayError('INPUT_INVALID', `${state} holds files that are no state of a local stack`, {
+    field: 'state',
+    value: state,
+    remedy: 'Name an empty folder or a new one: a start begins by emptying it',
+  });
+}
+
 function emptyState(state: string): void {
   for (const name of readdirSync(state)) {
     if (name !== LOCK) rmSync(join(state, name), { recursive: true, force: true });
@@ -133,6 +144,7 @@ async function programsFor(tools: readonly Tool[], say: Say): Promise<Map<Tool, 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const { supervisor, state = DEFAULT_STATE, ports = 'well-known', say, env = process.env } = options;
   mkdirSync(state, { recursive: true });
+  if (options.fresh) refuseToEmpty(state);
   lockState(state);
   if (options.fresh) emptyState(state);
   const port = portBook(state, ports);

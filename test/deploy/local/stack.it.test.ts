@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { Client } from '@temporalio/client';
 import { connectTemporal } from '../../../adapters/temporal/connection.ts';
@@ -49,6 +51,21 @@ test('a second stack on the same state is refused', async () => {
     code: 'DEPENDENCY_UNAVAILABLE',
     message: /Another local stack/,
   });
+});
+
+test('a fresh start does not empty a folder that is no state of a stack', async () => {
+  const home = temporaryFolder();
+  try {
+    writeFileSync(join(home.path, 'thesis.md'), 'all of it');
+    const options = { supervisor, state: home.path, fresh: true, say: quiet, env: environment } as const;
+    await assert.rejects(startStack(options), {
+      code: 'INPUT_INVALID',
+      message: /no state of a local stack/,
+    });
+    assert.deepEqual(readdirSync(home.path), ['thesis.md']);
+  } finally {
+    home.remove();
+  }
 });
 
 async function query(expression: string): Promise<number> {
