@@ -49,7 +49,9 @@ export async function startWorld(): Promise<World> {
   };
   try {
     const say = () => undefined;
-    const stack = await startStack({ supervisor, state: folder.path, ports: 'free', say });
+    // Without what this environment may say of other parts.
+    const env = { PATH: process.env.PATH };
+    const stack = await startStack({ supervisor, state: folder.path, ports: 'free', say, env });
     const slipway = await startSlipway(supervisor, stack, say);
     const db = openDatabase(stack.databaseUrl, { max: 4, applicationName: 'slipway-e2e' });
     undo.push(() => db.end());
