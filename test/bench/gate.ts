@@ -107,28 +107,33 @@ function noDifference(): void {
   }
 }
 
+const SIZES_AND_MARGINS = [
+  ['to promote', 2],
+  ['to stop', 1],
+  ['to stop', 2],
+  ['to stop', 4],
+] as const;
+
 function harmful(): void {
   const print = begin(
     'A harm of one, two and four margins: stopped within 7 days, and promoted at 7 days. One margin is the edge: a sequence stops it, and the gate promotes it, with at most α; the first-error test has no margin.',
     ['harm', 'users (as planned)', 'margins', 'stopped', 'by first errors', 'median', 'promoted'],
   );
   for (const harm of harms.filter(wanted)) {
-    for (const size of ['to promote', 'to stop'] as const) {
-      for (const margins of [1, 2, 4]) {
-        const { scenario, plan } = prepare({ ...harm, size }, harmOf(harm.guards, margins));
-        const outcomes = run(scenario, plan, simsOf(harm), false);
-        const hours = outcomes.map((o) => o.stoppedAfter ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
-        const median = hours[Math.floor(hours.length / 2)] ?? Number.POSITIVE_INFINITY;
-        print([
-          harm.name,
-          `${scenario.population.users} (${size})`,
-          String(margins),
-          share(outcomes, (o) => o.stoppedAfter !== null),
-          share(outcomes, (o) => o.byFirstErrors),
-          Number.isFinite(median) ? `${median} h` : '> 168 h',
-          share(outcomes, (o) => o.verdicts[0] === 'promote'),
-        ]);
-      }
+    for (const [size, margins] of SIZES_AND_MARGINS) {
+      const { scenario, plan } = prepare({ ...harm, size }, harmOf(harm.guards, margins));
+      const outcomes = run(scenario, plan, simsOf(harm), false);
+      const hours = outcomes.map((o) => o.stoppedAfter ?? Number.POSITIVE_INFINITY).sort((a, b) => a - b);
+      const median = hours[Math.floor(hours.length / 2)] ?? Number.POSITIVE_INFINITY;
+      print([
+        harm.name,
+        `${scenario.population.users} (${size})`,
+        String(margins),
+        share(outcomes, (o) => o.stoppedAfter !== null),
+        share(outcomes, (o) => o.byFirstErrors),
+        Number.isFinite(median) ? `${median} h` : '> 168 h',
+        share(outcomes, (o) => o.verdicts[0] === 'promote'),
+      ]);
     }
   }
 }
