@@ -20,7 +20,8 @@ export class UserTable {
     this.#width = FIRST_COLUMN + columns.length + added.length;
     this.at = new Map([...columns, ...added].map((name, index) => [name, FIRST_COLUMN + index]));
     const shards = 2 ** Math.min(12, Math.ceil(Math.log2(1 + rows / SHARD_ROWS)));
-    this.#shards = Array.from({ length: shards }, () => new Shard(this.#width));
+    const room = 64 + Math.ceil((1.1 * rows) / shards);
+    this.#shards = Array.from({ length: shards }, () => new Shard(this.#width, room));
   }
 
   /** Takes a block of rows. `user`: their users; `code`: 2·stratum, and 1 more on the canary. */
@@ -95,9 +96,10 @@ class Shard {
   #length = 0;
   #additions: number[] = [];
 
-  constructor(width: number) {
+  /** @param room rows that it has room for, before it must grow */
+  constructor(width: number, room: number) {
     this.#width = width;
-    this.data = new Float64Array(64 * width);
+    this.data = new Float64Array(room * width);
   }
 
   /** Makes room for a row. @returns where it begins; the row is all zeros */
