@@ -1,23 +1,27 @@
 /**
  * Records the histories of the example releases of a running stack for the replay test:
- *   TEMPORAL_ADDRESS=… node test/workflows/record-histories.ts install=WORKFLOW_ID better=WORKFLOW_ID …
+ *   TEMPORAL_CONFIG_FILE=.slipway/example/temporal.toml node test/workflows/record-histories.ts install=WORKFLOW_ID better=WORKFLOW_ID …
  */
 import { writeFile } from 'node:fs/promises';
 import { Client } from '@temporalio/client';
-import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import proto from '@temporalio/proto';
 import { connectTemporal } from '../../adapters/temporal/connection.ts';
 import { loadTopology } from '../../adapters/temporal/topology.ts';
 
+const { History } = proto.temporal.api.history.v1;
 const connection = await connectTemporal();
 const client = new Client({ connection, namespace: (await loadTopology()).namespace.name });
 for (const argument of process.argv.slice(2)) {
   const [name, workflowId] = argument.split('=', 2);
   if (!name || !workflowId) throw new Error(`${argument} is not NAME=WORKFLOW_ID`);
   const history = await client.workflow.getHandle(workflowId).fetchHistory();
-  const file = new URL(`./histories/${name}.history.json`, import.meta.url);
-  await writeFile(file, `${historyToJSON(history)}\n`);
-  console.log(
-    `${name}: ${history.events?.length} events, ${Buffer.byteLength(historyToJSON(history))} bytes`,
-  );
+  const plain = History.toObject(History.fromObject(history), {
+    enums: String,
+    longs: String,
+    bytes: String,
+  });
+  const text = JSON.stringify(plain, null, 2);
+  await writeFile(new URL(`./histories/${name}.history.json`, import.meta.url), `${text}\n`);
+  console.log(`${name}: ${history.events?.length} events, ${Buffer.byteLength(text)} bytes`);
 }
 await connection.close();

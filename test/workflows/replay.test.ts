@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readdir, readFile } from 'node:fs/promises';
-import { before, describe, it } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { historyFromJSON } from '@temporalio/common/lib/proto-utils.js';
-import { bundleWorkflowCode, Worker, type WorkflowBundle } from '@temporalio/worker';
+import proto from '@temporalio/proto';
+import { bundleWorkflowCode, Runtime, Worker, type WorkflowBundle } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import pino from 'pino';
 import { bundleWorkflows, installRuntime } from '../../workers/worker.ts';
@@ -12,7 +12,9 @@ const folder = new URL('./histories/', import.meta.url);
 const files = (await readdir(folder)).filter((name) => name.endsWith('.history.json'));
 
 async function replay(bundle: WorkflowBundle, file: string): Promise<void> {
-  const history = historyFromJSON(JSON.parse(await readFile(new URL(file, folder), 'utf8')));
+  const history = proto.temporal.api.history.v1.History.fromObject(
+    JSON.parse(await readFile(new URL(file, folder), 'utf8')),
+  );
   await Worker.runReplayHistory({ workflowBundle: bundle }, history, `release:${file}`);
 }
 
@@ -29,6 +31,8 @@ describe('replay', () => {
       logger: { log() {}, trace() {}, debug() {}, info() {}, warn() {}, error() {} },
     });
   });
+
+  after(() => Runtime.instance().shutdown());
 
   it('has a history of each example release', () => {
     for (const name of ['install', 'better', 'regressed', 'broken']) {
