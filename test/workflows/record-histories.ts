@@ -20,7 +20,8 @@ for (const argument of process.argv.slice(2)) {
     longs: String,
     bytes: String,
   });
-  const text = JSON.stringify(plain, null, 2);
+  // Stack traces name folders of this machine, and replay does not read them.
+  const text = JSON.stringify(plain, (key, value) => (key === 'stackTrace' ? '' : value), 2);
   await writeFile(new URL(`./histories/${name}.history.json`, import.meta.url), `${text}\n`);
   console.log(`${name}: ${history.events?.length} events, ${Buffer.byteLength(text)} bytes`);
 }
