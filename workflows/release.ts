@@ -67,10 +67,11 @@ async function evaluate(run: Run): Promise<void> {
 }
 
 async function provision(run: Run, plan: ReleasePlan): Promise<void> {
-  if (plan.sharesServing) {
+  if (plan.candidateServing === plan.stableServing) {
     run.enter('provisioning', 'The candidate shares a live serving: nothing to provision');
     return;
   }
+  // Another application's serving may have the same model and flags: applying it again changes nothing, and removing it leaves it to its users.
   run.enter('provisioning', 'Starting a serving for the candidate');
   run.undoWith(() =>
     run.act('removeServing', "Remove the candidate's serving", { serving: plan.candidateServing }),
@@ -151,7 +152,7 @@ async function complete(run: Run): Promise<ReleaseOutcome> {
   run.enter('done', 'The candidate becomes the stable revision');
   await run.move('promoted', 0);
   const old = run.plan?.stableServing;
-  if (old && !run.plan?.sharesServing) {
+  if (old && old !== run.plan?.candidateServing) {
     await run.act('removeServing', "Remove the old revision's serving", { serving: old });
   }
   return end(run, 'promoted', 'every gate was passed');

@@ -168,7 +168,7 @@ describe('release workflow', () => {
       {
         evaluateCandidate: async () => ({ passed: false, summary: '20 of 30', digest: 'sha256:evaluation' }),
       },
-      { sharesServing: true },
+      { sharesServing: true, candidateServing: 'sha256:old' },
     );
     await during(w, async (handle) => {
       const outcome = await handle.result();
@@ -181,6 +181,18 @@ describe('release workflow', () => {
       'evaluateCandidate',
       'endRelease rolled-back',
     ]);
+  });
+
+  it('evaluates on a serving of another application, takes hold of it, and lets go of it again', async () => {
+    const w = world(
+      { judgeCanary: async () => ({ decision: 'rollback', evidence: 'sha256:e', summary: 'harm' }) },
+      { sharesServing: true },
+    );
+    await during(w, async (handle) => {
+      assert.match((await handle.result()).reason, /GATE_ROLLBACK: harm/);
+    });
+    const effects = w.effects.filter((effect) => /evaluate|Serving/.test(effect));
+    assert.deepEqual(effects, ['evaluateCandidate', 'provideServing sha256:new', 'removeServing sha256:new']);
   });
 
   it('rolls back on a breach, also while it waits for a person, traffic first', async () => {
