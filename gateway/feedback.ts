@@ -40,6 +40,9 @@ export async function giveFeedback(parts: FeedbackParts, tenant: string, body: u
   });
 }
 
+/** Begins the names of the tenants' own evaluators. */
+const OWN = 'own-';
+
 /**
  * Takes the score of a tenant's own evaluator: `{request_id, evaluator, score}`, 0 (worst) to 1 (best).
  * @throws SlipwayError REQUEST_INVALID, INPUT_INVALID, DEPENDENCY_UNAVAILABLE
@@ -50,6 +53,13 @@ export async function giveScore(parts: FeedbackParts, tenant: string, body: unkn
   const score = scoreOf(given.score);
   const { evaluator } = given;
   if (typeof evaluator !== 'string') throw invalid('evaluator', 'evaluator must name who scored');
+  if (!evaluator.startsWith(OWN)) {
+    throw invalid(
+      'evaluator',
+      `a tenant's evaluator is named ${OWN}…, so that nobody scores in the name of the online evaluator`,
+      `Send it as ${OWN}${evaluator}; the gate's metric is then quality:${OWN}${evaluator}`,
+    );
+  }
   return storing(parts, async () => {
     await attach(parts, { request, evaluator, score, tenant });
     return { request_id: request, status: 'accepted' };

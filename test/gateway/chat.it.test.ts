@@ -574,6 +574,8 @@ describe('feedback', () => {
     assert.deepEqual(rows, [{ evaluator: 'feedback', score: 1, tenant: 'shop' }]);
     const scored = await post({ request_id: answer.id, evaluator: 'own-judge', score: 0.5 }, '/v1/scores');
     assert.equal(scored.status, 202);
+    const posed = await post({ request_id: answer.id, evaluator: 'judge', score: 0 }, '/v1/scores');
+    assert.deepEqual([posed.status, (await errorOf(posed)).param], [400, 'evaluator']);
   });
 
   it('that is not valid is refused', async () => {
