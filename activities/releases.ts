@@ -125,14 +125,6 @@ async function register(
 
 /** The API has stored the spec; from the Temporal UI a prompt is enough, and the rest is that of the application's last release. */
 async function specOf(db: Database, input: ReleaseInput): Promise<ReleaseSpec> {
-  for (const field of ['application', 'prompt', 'requester'] as const) {
-    if (typeof input?.[field] !== 'string' || input[field] === '') {
-      throw new SlipwayError('INPUT_INVALID', `the release does not say its ${field}`, {
-        field,
-        remedy: 'Start it with {"application": "…", "prompt": "name@n", "requester": "who you are"}',
-      });
-    }
-  }
   if (input.spec !== undefined) return loadSpec(db, input.spec);
   const last = await lastSpec(db, input.application);
   if (last === null) {

@@ -42,8 +42,8 @@ export function createServingActivities({
 }: ServingDeps): Pick<ReleaseActivities, 'provideServing' | 'removeServing'> {
   return {
     /**
-     * Every attempt applies, which changes nothing that stands, and looks; a serving that failed since the first attempt is not started
-     * afresh, so that its failure is told. Its row is in the store since the release was registered.
+     * The first attempt applies, and so does a later one that finds nothing begun; the others look. So a serving that fails is not started
+     * afresh, not even between a look and an apply, and its failure is told. Its row is in the store since the release was registered.
      */
     async provideServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
@@ -52,12 +52,10 @@ export function createServingActivities({
         withServingLock(db, digest, async (tx) => {
           await refuseIfWithdrawn(tx, release);
           const serving = await getServing(tx, digest);
-          if (!isFirstAttempt()) {
-            const before = await adapter.observe(digest);
-            if (before.state === 'failed') return before;
-          }
-          await adapter.apply(serving);
-          const after = await adapter.observe(digest);
+          const before = isFirstAttempt() ? null : await adapter.observe(digest);
+          const begun = before !== null && before.state !== 'absent' && before.state !== 'stopping';
+          if (!begun) await adapter.apply(serving);
+          const after = begun ? before : await adapter.observe(digest);
           if (after.state === 'ready') await publishEndpoints(db, digest, after.endpoints);
           return after;
         }),

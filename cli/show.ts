@@ -25,9 +25,16 @@ export function showRelease(output: Output, release: Release): void {
     ['canary since', release.canarySince],
     ['ended', release.endedAt],
     ...release.pending.map((pending): [string, string] => ['waiting', pendingText(pending)]),
+    ...(release.stage === 'sign-off' ? [signOffLine(release)] : []),
     ['source', release.live ? null : 'the store: no worker answered'],
   ];
   for (const line of facts(entries)) output.line(line);
+}
+
+/** What a person is asked for: the evidence to read, and the words to sign it with. */
+function signOffLine({ release, evidence }: Release): [string, string] {
+  const digest = evidence?.replace('sha256:', '').slice(0, 12) ?? 'DIGEST';
+  return ['waiting', `a sign-off: slipway release approve ${release} --evidence ${digest}`];
 }
 
 export function showReleases(output: Output, releases: Release[]): void {
@@ -37,7 +44,7 @@ export function showReleases(output: Output, releases: Release[]): void {
     release.phase,
     release.requester,
     release.startedAt,
-    release.reason ?? '',
+    release.reason?.split('\n')[0] ?? '',
   ]);
   for (const line of table(['RELEASE', 'STAGE', 'PHASE', 'REQUESTER', 'STARTED', 'REASON'], rows))
     output.line(line);

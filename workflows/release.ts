@@ -1,4 +1,5 @@
 import {
+  ActivityFailure,
   ApplicationFailure,
   allHandlersFinished,
   CancellationScope,
@@ -7,12 +8,14 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { VerdictSummary } from '../activities/contract.ts';
-import type { ReleaseInput, ReleasePlan } from '../domain/release/spec.ts';
+import { inputProblem, type ReleaseInput, type ReleasePlan } from '../domain/release/spec.ts';
 import type { ReleaseOutcome } from './messages.ts';
 import { Run } from './run.ts';
 
 /** The story of a release: from a prompt that somebody wrote to the revision that everybody has, or back. */
 export async function release(input: ReleaseInput): Promise<ReleaseOutcome> {
+  const problem = inputProblem(input);
+  if (problem !== null) throw ApplicationFailure.nonRetryable(problem.message, 'INPUT_INVALID', problem);
   const run = new Run(input);
   try {
     await run.untilStopped(() => advance(run, input));
@@ -160,13 +163,17 @@ async function complete(run: Run): Promise<ReleaseOutcome> {
 
 async function rollBack(run: Run, error: unknown): Promise<ReleaseOutcome> {
   const { state } = run;
-  // Refused at registration: nothing was begun, and the caller gets the error as it is.
-  if (run.plan === null && state.stop === null && !isCancellation(error)) throw error;
+  // Refused at registration: nothing was begun, and the caller gets the refusal as it is.
+  if (run.plan === null && state.stop === null && !isCancellation(error)) {
+    state.reason = run.stopFor(error).reason;
+    run.enter('rolled-back', `Refused: ${state.reason}`);
+    throw error instanceof ActivityFailure && error.cause ? error.cause : error;
+  }
   state.stop ??= run.stopFor(error);
   state.reason = state.stop.reason;
   run.enter('rolling-back', `Rolling back: ${state.reason}`);
   await run.undo();
-  run.enter('rolled-back', 'Everybody is on the stable revision');
+  run.enter('rolled-back', state.stable === null ? 'Nothing serves' : 'Everybody is on the stable revision');
   return end(run, 'rolled-back', state.reason);
 }
 

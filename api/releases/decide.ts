@@ -4,6 +4,7 @@ import type { DecisionName } from '../../domain/release/decisions.ts';
 import {
   type Approval,
   type Decision,
+  queries,
   type ReleaseStatus,
   signals,
   updates,
@@ -26,7 +27,9 @@ export async function decide(
   name: DecisionName,
   decision: Decision | Approval,
 ): Promise<ReleaseStatus | null> {
-  const { handle, description } = await sourcesOf(context, id);
+  const { handle, description, row } = await sourcesOf(context, id);
+  // Aborting twice is aborting once, also when the first abort is through.
+  if (name === 'abort' && row?.stage === 'rolled-back') return handle.query(queries.status).catch(() => null);
   if (description === null) throw ended(id);
   try {
     return await context.temporal.withDeadline(Date.now() + DECISION_MS, () =>

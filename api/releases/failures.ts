@@ -9,9 +9,6 @@ import {
 import { ApplicationFailure } from '@temporalio/common';
 import { catalogue, type ErrorCode, type ErrorDetails, SlipwayError } from '../../domain/errors.ts';
 
-/** gRPC's code for a server that is well and a subject that is not ready. */
-const FAILED_PRECONDITION = 9;
-
 /** The coded error that a workflow or an activity failed with, wherever in the chain of causes; null when there is none. */
 export function codedFailure(error: unknown): SlipwayError | null {
   for (let at = error; at instanceof Error; at = at.cause) {
@@ -30,11 +27,13 @@ export function isWorkerSilent(error: unknown): boolean {
   return isGrpcDeadlineError(error) || (error instanceof Error && isWorkerSilent(error.cause));
 }
 
-/** Temporal answers a query with a refusal: nobody polls for the workflow's work, or its code cannot answer. */
+/**
+ * The query has no answer now: nobody polls for the workflow's work, its code cannot answer, or too many queries wait for it already. Whoever
+ * asked has the mirror in the store.
+ */
 export function cannotAnswer(error: unknown): boolean {
   if (error instanceof QueryNotRegisteredError || isWorkerSilent(error)) return true;
-  const cause = error instanceof ServiceError ? error.cause : error;
-  return isGrpcServiceError(cause) && cause.code === FAILED_PRECONDITION;
+  return error instanceof ServiceError || isGrpcServiceError(error);
 }
 
 export function isGone(error: unknown): boolean {

@@ -21,12 +21,9 @@ export function addSystemCommands(program: Command): void {
     .description(
       'bring up the local stack, on the state that it was left in; npm start runs the example besides',
     )
-    .allowUnknownOption()
-    .allowExcessArguments()
-    .helpOption(false)
-    .action(async (_options, command: Command) => {
+    .action(async () => {
       const start = fileURLToPath(new URL('../../deploy/local/start.ts', import.meta.url));
-      const stack = spawn(process.execPath, [start, '--stack', ...command.args], { stdio: 'inherit' });
+      const stack = spawn(process.execPath, [start, '--stack'], { stdio: 'inherit' });
       // Ctrl-C reaches the whole group: the stack ends itself, and this waits for it.
       process.on('SIGINT', () => {});
       process.on('SIGTERM', () => stack.kill('SIGTERM'));

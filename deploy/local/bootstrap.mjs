@@ -72,6 +72,28 @@ function install(root) {
   }).finally(() => clearInterval(ticker));
 }
 
+/** A process's parent by /proc; 0 where there is none (macOS) or the process is gone. */
+function parentOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0;
+  }
+}
+
+/** Between npm and this process stands a shell that outlives a killed npm; both are watched, because nothing may stay when npm is gone. */
+function onOrphaned(act) {
+  const shell = process.ppid;
+  const npm = parentOf(shell);
+  const watch = setInterval(() => {
+    if (process.ppid === shell && parentOf(shell) === npm) return;
+    clearInterval(watch);
+    act();
+  }, 500);
+  watch.unref();
+}
+
 /** Runs the target and ends as it ends. Signals sent to this process alone reach the target too. */
 function run(root, target, args) {
   const node = join(root, 'node_modules', '.bin', 'node');
@@ -85,6 +107,7 @@ function run(root, target, args) {
       if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal);
     });
   }
+  onOrphaned(() => child.kill('SIGTERM'));
   child.on('error', (error) => {
     console.error(`slipway: ${node} does not start: ${error.message}. Remove node_modules and try again.`);
     process.exit(1);

@@ -115,5 +115,7 @@ function otherNames(plan: GatePlan, totals: GateTotals): string {
   const others = [...new Set(totals.metrics.map((row) => row.metric))]
     .filter((name) => !expected.has(name))
     .sort();
-  return others.length === 0 ? '' : ` (the data carry ${others.join(', ')}: was it renamed?)`;
+  return others.length === 0
+    ? ''
+    : ` (the data carry ${others.join(', ')}; is its evaluator behind, or was it renamed?)`;
 }

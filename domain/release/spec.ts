@@ -62,3 +62,18 @@ export interface ReleaseTiming {
   hold: number;
   baking: number;
 }
+
+/** The first thing that is wrong with a workflow's input, which people type in the Temporal UI; null: nothing that can be seen without the store. */
+export function inputProblem(input: unknown): { field: string; message: string; remedy: string } | null {
+  const remedy = 'Start it with {"application": "…", "prompt": "name@n", "requester": "who you are"}';
+  if (typeof input !== 'object' || input === null) {
+    return { field: 'input', message: 'the input of the release is not a JSON object', remedy };
+  }
+  for (const field of ['application', 'prompt', 'requester'] as const) {
+    const value = (input as Partial<ReleaseInput>)[field];
+    if (typeof value !== 'string' || value.trim() === '') {
+      return { field, message: `the release does not say its ${field}`, remedy };
+    }
+  }
+  return null;
+}
