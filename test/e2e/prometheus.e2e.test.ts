@@ -26,8 +26,12 @@ describe('Prometheus away in the canary', () => {
 
   /** Well past the horizon the gate was asked and asked again, and neither it nor the guards decided anything. */
   async function holdsAndSaysWhy(release: Running): Promise<void> {
-    await release.reaches((seen) => /^holding: .*could not be measured/.test(pendingOn(seen, 'judgeCanary')));
-    await release.reaches((seen) => /^holding: .*could not be measured/.test(pendingOn(seen, 'watchGuards')));
+    for (const activity of ['judgeCanary', 'watchGuards']) {
+      await release.reaches((seen) => {
+        assert.equal(seen.stage, 'deciding', 'it went on without a measurement');
+        return /^holding: .*could not be measured/.test(pendingOn(seen, activity));
+      });
+    }
     const { horizon } = (await release.see()) ?? {};
     const due = Date.parse(String(horizon?.at));
     const blindLooks = async () => {
