@@ -28,9 +28,9 @@ export function look(plan: GatePlan, figures: GateFigures, now: number): Look {
   const { totals } = figures;
   const clock = clockProblems(totals, now);
   const guards = plan.guards.map((guard) => lookAtGuard(guard, plan, figures, clock));
-  const firstErrors = clock.length > 0 ? null : firstErrorLook(plan, totals);
   const ratio = sampleRatio(totals.traffic, totals.phases);
   const broken = ratio.lnBayesFactor >= -Math.log(SAMPLE_RATIO_ALPHA);
+  const firstErrors = clock.length > 0 ? null : firstErrorLook(plan, totals, broken);
 
   const reasons = [...clock];
   if (firstErrors?.breached) {
@@ -72,12 +72,25 @@ export function brokenRatio(ratio: { stable: number; canary: number; expectedCan
   };
 }
 
-export function firstErrorLook(plan: GatePlan, totals: GateTotals): Look['firstErrors'] {
+/**
+ * The test bets on the planned share of users on the canary: with a broken sample ratio it would take the wrong share for harm, and is silent.
+ */
+function firstErrorLook(
+  plan: GatePlan,
+  totals: GateTotals,
+  brokenRatio: boolean,
+): Look['firstErrors'] {
   const alpha = plan.guards.reduce((sum, guard) => sum + guard.alphaFirstError, 0);
   if (alpha === 0) return null;
   const { stable, canary, evidence } = firstErrorEvidence(totals.traffic, totals.phases);
   const threshold = figure(1 / alpha);
-  return { stable, canary, evidence: figure(evidence), threshold, breached: figure(evidence) >= threshold };
+  return {
+    stable,
+    canary,
+    evidence: figure(evidence),
+    threshold,
+    breached: !brokenRatio && figure(evidence) >= threshold,
+  };
 }
 
 const nobody: ArmCounts = { users: 0, samples: 0 };

@@ -164,6 +164,17 @@ test('a broken sample ratio', () => {
   );
 });
 
+test('a broken sample ratio is not taken for first errors on the canary', () => {
+  // Half of all users on a canary that was planned for a tenth, and half of the users who meet an error: no harm, but no experiment either.
+  const even = healthy
+    .filter(({ arm, user }) => arm === 'canary' || Number(user.slice(1)) % 8 === 0)
+    .map((sample, index) => ({
+      ...sample,
+      values: { ...sample.values, error: index % 20 === 0 ? 1 : 0 },
+    }));
+  refused(even, 'sample-ratio', 'invalid');
+});
+
 test('a sample ratio that only the sharper test at the horizon sees', () => {
   const lost = (user: string) => Number(user.slice(1)) % 6 === 0;
   const data = figures(
