@@ -75,11 +75,7 @@ export function brokenRatio(ratio: { stable: number; canary: number; expectedCan
 /**
  * The test bets on the planned share of users on the canary: with a broken sample ratio it would take the wrong share for harm, and is silent.
  */
-function firstErrorLook(
-  plan: GatePlan,
-  totals: GateTotals,
-  brokenRatio: boolean,
-): Look['firstErrors'] {
+function firstErrorLook(plan: GatePlan, totals: GateTotals, brokenRatio: boolean): Look['firstErrors'] {
   const alpha = plan.guards.reduce((sum, guard) => sum + guard.alphaFirstError, 0);
   if (alpha === 0) return null;
   const { stable, canary, evidence } = firstErrorEvidence(totals.traffic, totals.phases);
