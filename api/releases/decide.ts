@@ -27,9 +27,7 @@ export async function decide(
   name: DecisionName,
   decision: Decision | Approval,
 ): Promise<ReleaseStatus | null> {
-  const { handle, description, row } = await sourcesOf(context, id);
-  // Aborting twice is aborting once, also when the first abort is through.
-  if (name === 'abort' && row?.stage === 'rolled-back') return handle.query(queries.status).catch(() => null);
+  const { handle, description } = await sourcesOf(context, id);
   if (description === null) throw ended(id);
   try {
     return await context.temporal.withDeadline(Date.now() + DECISION_MS, () =>
@@ -38,7 +36,12 @@ export async function decide(
     );
   } catch (error) {
     if (error instanceof WorkflowUpdateFailedError) throw codedFailure(error) ?? error;
-    if (isGone(error)) throw ended(id);
+    if (isGone(error)) {
+      // Aborting twice is aborting once, also when the first abort is through.
+      const { row } = await sourcesOf(context, id);
+      if (name !== 'abort' || row?.stage !== 'rolled-back') throw ended(id);
+      return handle.query(queries.status).catch(() => null);
+    }
     if (!isWorkerSilent(error)) throw error;
     if (name !== 'abort') throw silentWorker(error);
     await handle.signal(signals.abort, decision);
