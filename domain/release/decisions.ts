@@ -55,10 +55,9 @@ export function refusalOf(
     };
   }
   // Aborting twice is aborting once, also when the first abort is through.
-  if (name === 'abort' && release.stage !== 'done') return null;
-  if (release.stage === 'done' || release.stage === 'rolled-back') {
-    return refuse(`the release has ended: it is ${release.stage}`, 'Start a new release');
-  }
+  const ended = release.stage === 'done' || (release.stage === 'rolled-back' && name !== 'abort');
+  if (ended) return refuse(`the release has ended: it is ${release.stage}`, 'Start a new release');
+  if (name === 'abort') return null;
   if (release.stopping || release.stage === 'rolling-back') {
     return refuse('the release is rolling back', 'Wait until it has ended');
   }
