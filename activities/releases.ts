@@ -191,9 +191,7 @@ function planOf(
     sharesServing: candidateIsServed,
     timing: {
       canaryWeight: policy.canary.weight,
-      minDuration: policy.canary.minDuration,
       horizons: policy.gate.horizons,
-      lookEvery: policy.gate.lookEvery,
       signOffRequired: policy.signOff.required,
       signOffTimeout: policy.signOff.timeout,
       promotionSteps: policy.promotion.steps,

@@ -53,9 +53,7 @@ export interface ReleasePlan {
 
 export interface ReleaseTiming {
   canaryWeight: number;
-  minDuration: number;
   horizons: number[];
-  lookEvery: number;
   signOffRequired: boolean;
   signOffTimeout: number;
   promotionSteps: number[];

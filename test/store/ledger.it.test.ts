@@ -12,6 +12,7 @@ import {
   type SampleRecord,
   watermark,
 } from '../../store/ledger.ts';
+import { sampleOf } from '../support/ledger.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 let postgres: TestPostgres;
@@ -31,36 +32,8 @@ let releases = 0;
 /** A release that no other test has written to. */
 const freshRelease = (): string => `release-${++releases}`;
 
-function sample(given: Partial<SampleRecord>): SampleRecord {
-  return {
-    id: randomUUID(),
-    at: Date.UTC(2026, 0, 5, 12),
-    tenant: 'shop',
-    application: 'support',
-    release: null,
-    arm: 'stable',
-    user: 'user-1',
-    stratum: 0,
-    revision: 'sha256:1',
-    endpoint: 'http://127.0.0.1:1',
-    status: 200,
-    reason: null,
-    failed: false,
-    interrupted: false,
-    streamed: false,
-    finishReason: 'stop',
-    violations: 0,
-    latency: 1,
-    ttft: null,
-    tpot: null,
-    cost: null,
-    promptTokens: 10,
-    completionTokens: 20,
-    cachedTokens: null,
-    scoring: null,
-    ...given,
-  };
-}
+const sample = (given: Partial<SampleRecord>): SampleRecord =>
+  sampleOf({ id: randomUUID(), at: Date.UTC(2026, 0, 5, 12), ...given });
 
 /** Every statistic of a release, in a fixed order and without the numbers that stand for users and experiments. */
 async function statisticsOf(release: string): Promise<Record<string, unknown[]>> {

@@ -27,9 +27,7 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
         sharesServing: false,
         timing: {
           canaryWeight: 0.1,
-          minDuration: 100,
           horizons: [100, 200],
-          lookEvery: 50,
           signOffRequired: true,
           signOffTimeout: 60_000,
           promotionSteps: [0.25, 0.5, 1],
