@@ -14,7 +14,7 @@ import { startLocalPostgres } from '../deploy/local/postgres.ts';
 import { Supervisor } from '../deploy/local/processes.ts';
 import { startLocalTemporal } from '../deploy/local/temporal.ts';
 import { resolveTool } from '../deploy/local/tools/resolve.ts';
-import { allTools, temporalServer } from '../deploy/local/tools/spec.ts';
+import { stackTools, temporalServer } from '../deploy/local/tools/spec.ts';
 import { SHARED_DATABASE, SHARED_TEMPORAL, temporaryFolder } from './support/stack.ts';
 import { noTests, sum, type Tally } from './support/tally.ts';
 
@@ -101,7 +101,7 @@ function printCounted(): void {
 
 /** Starts what the integration tests share. */
 async function sharedParts(): Promise<NodeJS.ProcessEnv> {
-  for (const tool of allTools) await resolveTool(tool, { say });
+  for (const tool of stackTools) await resolveTool(tool, { say });
   const topology = await loadTopology();
   const [postgres, temporal] = await Promise.all([
     startLocalPostgres({

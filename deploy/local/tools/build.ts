@@ -22,7 +22,7 @@ const goEnv = (): NodeJS.ProcessEnv => ({
 
 /** Builds the tool from its pinned module into the folder. Throws DEPENDENCY_UNAVAILABLE when Go is missing or the build fails. */
 export async function buildWithGo(tool: Tool, folder: string, say: Say): Promise<void> {
-  const cwd = join(MODULES, tool.name);
+  const cwd = join(MODULES, tool.module ?? tool.name);
   await requireGo(cwd);
   const started = Date.now();
   const seconds = (): number => Math.round((Date.now() - started) / 1000);

@@ -11,8 +11,9 @@ const ANSWER_MS = 4000;
 /** Time for the whole archive, in milliseconds. */
 const TRANSFER_MS = 300_000;
 
-/** The SHA-256 of the named file in a list of `SHA-256  NAME` lines. */
+/** The SHA-256 of the named file in a list of `SHA-256  NAME` lines, or in a file of its own that holds nothing else. */
 export function checksumIn(list: string, file: string): string | undefined {
+  if (/^[0-9a-f]{64}$/i.test(list.trim())) return list.trim().toLowerCase();
   for (const line of list.split('\n')) {
     const found = /^([0-9a-f]{64})\s+\*?(\S+)$/i.exec(line.trim());
     if (found?.[2] === file) return found[1]?.toLowerCase();
@@ -47,7 +48,8 @@ export async function download(tool: Tool, folder: string): Promise<void> {
   const found = createHash('sha256').update(bytes).digest('hex');
   if (found !== wanted)
     throw new Error(`checksum of ${basename(archive)} is ${found}, published is ${wanted}`);
-  await unpack(bytes, tool, folder);
+  if (archive.endsWith('.tar.gz')) await unpack(bytes, tool, folder);
+  else await writeFile(join(folder, tool.name), bytes, { mode: 0o755 });
 }
 
 /** Takes the program alone out of the archive, wherever in it the project keeps it. */

@@ -33,7 +33,9 @@ function executablesOnPath(names: readonly string[], path: string): string[] {
 
 async function usable(tool: Tool, file: string): Promise<boolean> {
   try {
-    const { stdout, stderr } = await promisify(execFile)(file, ['--version'], { timeout: 5000 });
+    const { stdout, stderr } = await promisify(execFile)(file, tool.versionArgs ?? ['--version'], {
+      timeout: 5000,
+    });
     return tool.accepts(`${stdout}${stderr}`);
   } catch {
     return false;

@@ -10,7 +10,14 @@ import { fileURLToPath } from 'node:url';
 import { cacheRoot, placeInCache, withLock } from '../../../../deploy/local/tools/cache.ts';
 import { checksumIn } from '../../../../deploy/local/tools/download.ts';
 import { type ResolveOptions, resolveTool } from '../../../../deploy/local/tools/resolve.ts';
-import { allTools, type Tool, temporalServer } from '../../../../deploy/local/tools/spec.ts';
+import {
+  allTools,
+  etcd,
+  helm,
+  kubeApiserver,
+  type Tool,
+  temporalServer,
+} from '../../../../deploy/local/tools/spec.ts';
 
 let root: string;
 beforeEach(() => {
@@ -64,6 +71,17 @@ test('a program on PATH comes first, unless it is too old', async () => {
   writeFileSync(file, program('1.31.9'), { mode: 0o755 });
   assert.notEqual(await resolveTool(tool, sources(asked, { env: { PATH: bin } })), file);
   assert.deepEqual(asked, ['download', 'build']);
+});
+
+test('a program is asked for its version in its own way', async () => {
+  const bin = mkdtempSync(join(root, 'bin-'));
+  const file = join(bin, 'sample-server');
+  const text = '#!/bin/sh\ntest "$*" = "version --short" && echo sample 1.33.0\n';
+  writeFileSync(file, text, { mode: 0o755 });
+  const asked: string[] = [];
+  const own = { ...tool, versionArgs: ['version', '--short'] };
+  assert.equal(await resolveTool(own, sources(asked, { env: { PATH: bin } })), file);
+  assert.notEqual(await resolveTool(tool, sources(asked, { env: { PATH: bin } })), file);
 });
 
 test('a download is used when it runs here, else the tool is built', async () => {
@@ -146,18 +164,34 @@ test('a checksum is found by the exact name of the file', () => {
   assert.equal(checksumIn(list, 'temporal_1.32.1_linux_amd64.tar.gz'), sum('a'));
   assert.equal(checksumIn(list, 'temporal_1.32.1_linux_arm64.tar.gz'), sum('b'));
   assert.equal(checksumIn(list, 'linux_amd64.tar.gz'), undefined);
+  assert.equal(checksumIn(`${sum('C')}\n`, 'kube-apiserver'), sum('c'), 'a file with one checksum alone');
 });
 
 test('every tool is pinned to the same version in its name, its release and its Go module', () => {
-  for (const { name, version, goPackage, release } of allTools) {
-    const modules = readFileSync(new URL(`../../../../deploy/tools/${name}/go.mod`, import.meta.url), 'utf8');
-    assert.ok(modules.includes(`tool ${goPackage}\n`), `${name}: go.mod names the program`);
+  for (const { name, version, module = name, goPackage, release } of allTools) {
+    const modules = readFileSync(
+      new URL(`../../../../deploy/tools/${module}/go.mod`, import.meta.url),
+      'utf8',
+    );
+    assert.match(modules, new RegExp(`^(tool |\\t)${goPackage}$`, 'm'), `${name}: go.mod names the program`);
     const path = goPackage.replace(/\/cmd\/.*$/, '');
     const goVersion = name === 'prometheus' ? version.replace(/^3\.(\d+)\./, '0.3$1.') : version;
     assert.ok(modules.includes(`${path} v${goVersion} `), `${name}: go.mod pins ${path} v${goVersion}`);
     const { archive, checksums } = release('linux', 'amd64');
-    assert.ok(archive.includes(`v${version}/`) && checksums.includes(`v${version}/`), name);
+    assert.match(archive, new RegExp(`v${version}[/-]`), name);
+    assert.match(checksums, new RegExp(`v${version}[/-]`), name);
   }
+});
+
+test('every staging module of Kubernetes is pinned to the release that it belongs to', () => {
+  const modules = readFileSync(
+    new URL('../../../../deploy/tools/kubernetes/go.mod', import.meta.url),
+    'utf8',
+  );
+  const wanted = `v${kubeApiserver.version.replace(/^1/, '0')}`;
+  const replaced = [...modules.matchAll(/^\t(k8s\.io\/\S+) => (\S+) (\S+)$/gm)];
+  assert.ok(replaced.length > 20);
+  for (const [, from, to, version] of replaced) assert.deepEqual([to, version], [from, wanted]);
 });
 
 test('versions that Slipway can use are told from those that it cannot', () => {
@@ -169,4 +203,10 @@ test('versions that Slipway can use are told from those that it cannot', () => {
   assert.equal(ui?.accepts('some other ui-server 2.54.1'), false);
   assert.equal(metrics?.accepts('prometheus, version 3.13.5 (branch: , revision: unknown)'), true);
   assert.equal(metrics?.accepts('prometheus, version 2.53.0'), false);
+  assert.equal(etcd.accepts('etcd Version: 3.6.5\nGit SHA: Not provided\nGo Version: go1.26.8'), true);
+  assert.equal(etcd.accepts('etcd Version: 3.5.21'), false);
+  assert.equal(kubeApiserver.accepts('Kubernetes v1.34.4'), true);
+  assert.equal(kubeApiserver.accepts('Kubernetes v1.30.0'), false);
+  assert.equal(helm.accepts('version.BuildInfo{Version:"v3.19.0", GoVersion:"go1.26.8"}'), true);
+  assert.equal(helm.accepts('version.BuildInfo{Version:"v4.0.0", GoVersion:"go1.26.8"}'), false);
 });
