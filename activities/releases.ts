@@ -104,12 +104,19 @@ async function register(
   await inTransaction(db, async (tx) => {
     await ensureApplication(tx, spec.application);
     await saveRevision(tx, candidate);
-    await saveServing(tx, {
-      digest: candidate.serving,
-      model: candidate.model,
-      runtime: candidate.runtime,
-      dedicatedTo: spec.policy.serving.dedicated ? release : null,
-    });
+    await saveServing(
+      tx,
+      {
+        digest: candidate.serving,
+        model: candidate.model,
+        runtime: candidate.runtime,
+        dedicatedTo: spec.policy.serving.dedicated ? release : null,
+      },
+      {
+        scaling: spec.policy.serving.scaling,
+        origin: { application: spec.application, release, revision: candidate.digest },
+      },
+    );
     await claimApplication(tx, {
       id: release,
       application: spec.application,

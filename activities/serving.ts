@@ -1,4 +1,4 @@
-import { heartbeat } from '@temporalio/activity';
+import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
@@ -16,10 +16,13 @@ import {
   withServingLock,
 } from '../store/servings.ts';
 import type { ReleaseActivities, Step } from './contract.ts';
-import { final, finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
+import { finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
 
 /** How soon a watch of a serving looks again, in ms. */
 const LOOK_AGAIN_MS = 1_000;
+
+/** How long one attempt follows a serving's changes before it says "not yet"; each one is told in its heartbeat. */
+const FOLLOW_MS = 5_000;
 
 /** Requests that a serving still holds when its removal has waited so long, in ms, are given up. */
 const DRAIN_MS = 120_000;
@@ -48,30 +51,43 @@ export function createServingActivities({
     async provideServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
       const readyWithin = await readyWithinOf(db, release);
-      const seen = await alive(() =>
+      const left = readyWithin - watchedFor();
+      const over = AbortSignal.any([
+        cancellationSignal(),
+        AbortSignal.timeout(Math.max(0, Math.min(FOLLOW_MS, left))),
+      ]);
+      let first = isFirstAttempt();
+      const look = (): Promise<ServingObservation> =>
         withServingLock(db, digest, async (tx) => {
           await refuseIfWithdrawn(tx, release);
           const serving = await getServing(tx, digest);
-          const before = isFirstAttempt() ? null : await adapter.observe(digest);
+          const before = first ? null : await adapter.observe(digest);
+          first = false;
           const begun = before !== null && before.state !== 'absent' && before.state !== 'stopping';
           if (!begun) await adapter.apply(serving);
           const after = begun ? before : await adapter.observe(digest);
           if (after.state === 'ready') await publishEndpoints(db, digest, after.endpoints);
           return after;
-        }),
-      );
-      if (seen.state === 'ready') {
-        log.info({ ...context, replicas: seen.ready }, 'serving ready');
-        return;
-      }
-      if (seen.state === 'failed') throw final(servingFailed(seen, seen.message));
-      const left = readyWithin - watchedFor();
-      if (left <= 0) {
-        throw final(
-          servingFailed(seen, `not ready within ${Math.round(readyWithin / 1000)} s: ${seen.message}`),
-        );
-      }
-      throw notYet(seen.message, Math.min(LOOK_AGAIN_MS, left));
+        });
+      await alive(async (tell) => {
+        for (;;) {
+          const seen = await look();
+          tell(seen.message);
+          if (seen.state === 'ready') {
+            log.info({ ...context, replicas: seen.ready }, 'serving ready');
+            return;
+          }
+          if (seen.state === 'failed') throw servingFailed(seen, seen.message);
+          if (left <= 0) {
+            throw servingFailed(
+              seen,
+              `not ready within ${Math.round(readyWithin / 1000)} s: ${seen.message}`,
+            );
+          }
+          if (over.aborted) throw notYet(seen.message, Math.min(LOOK_AGAIN_MS, left));
+          await adapter.changed(digest, over);
+        }
+      });
     },
 
     /**
@@ -132,11 +148,21 @@ async function keepServing({ db, adapter, log }: ServingDeps, digest: string): P
   });
 }
 
-/** Heartbeats while the work goes on: ending replicas can take longer than a dead worker may go unnoticed. */
-async function alive<T>(work: () => Promise<T>): Promise<T> {
-  const timer = setInterval(heartbeat, HEARTBEAT_MS);
+/**
+ * Heartbeats while the work goes on: ending replicas can take longer than a dead worker may go unnoticed. What the work tells stands in
+ * the heartbeat's details, where the Temporal UI shows it on the pending activity.
+ */
+async function alive<T>(work: (tell: (progress: string) => void) => Promise<T>): Promise<T> {
+  let last: string | undefined;
+  const beat = (): void => heartbeat(last);
+  const timer = setInterval(beat, HEARTBEAT_MS);
   try {
-    return await finalErrors(work);
+    return await finalErrors(() =>
+      work((progress) => {
+        last = progress;
+        beat();
+      }),
+    );
   } finally {
     clearInterval(timer);
   }

@@ -11,7 +11,9 @@ export interface ArmTarget {
   model: ModelSpec;
   /** Name under which the serving answers, i.e. vLLM's `--served-model-name`. */
   servedModel: string;
-  /** Base URLs of ready replicas, without a trailing slash and without `/v1`. */
+  /** Digest of the serving: by it a gateway in a cluster finds the replicas that answer this very moment. */
+  serving: string;
+  /** Base URLs of replicas as the control plane last saw them ready, without a trailing slash and without `/v1`; empty: withdrawn. */
   endpoints: string[];
 }
 

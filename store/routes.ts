@@ -151,6 +151,7 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
         promptRef: found.revision.prompt,
         model: found.revision.model,
         servedModel: found.revision.model.name,
+        serving: found.revision.serving,
         endpoints: found.endpoints,
       };
     };

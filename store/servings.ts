@@ -1,21 +1,49 @@
 import { SlipwayError } from '../domain/errors.ts';
-import type { Serving } from '../domain/serving/serving.ts';
+import { defaultScaling } from '../domain/policy/policy.ts';
+import type { ScalingPolicy, Serving, ServingOrigin, WantedServing } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
 
-export interface ServingRow extends Serving {
+export interface ServingRow extends WantedServing {
   /** Base URLs of ready replicas as the gateways were told. */
   endpoints: string[];
 }
 
-const columns = `digest, model, runtime, dedicated_to as "dedicatedTo", endpoints`;
+const columns = `digest, model, runtime, dedicated_to as "dedicatedTo", endpoints, origin,
+  coalesce(replicas, (runtime ->> 'replicas')::int) as replicas, coalesce(scaling, '${JSON.stringify(defaultScaling)}') as scaling`;
 
-/** Stores what a serving is, under its digest. The model's price and architecture are not part of the digest: the last ones stand. */
-export async function saveServing(db: Queryable, serving: Serving): Promise<void> {
+/** What a release says of a serving, besides what it is. */
+export interface ServingTerms {
+  scaling: ScalingPolicy;
+  origin: ServingOrigin;
+}
+
+/**
+ * Stores what a serving is, under its digest. The model's price and architecture are not part of the digest: the last ones stand. Its
+ * terms are those of the release that brought it up.
+ */
+export async function saveServing(db: Queryable, serving: Serving, terms?: ServingTerms): Promise<void> {
   await db.query(
-    `insert into servings (digest, model, runtime, dedicated_to) values ($1, $2, $3, $4)
-     on conflict (digest) do update set model = excluded.model, updated_at = now()`,
-    [serving.digest, JSON.stringify(serving.model), JSON.stringify(serving.runtime), serving.dedicatedTo],
+    `insert into servings as s (digest, model, runtime, dedicated_to, scaling, origin) values ($1, $2, $3, $4, $5, $6)
+     on conflict (digest) do update set model = excluded.model, updated_at = now(),
+       scaling = case when s.endpoints = '[]' then excluded.scaling else s.scaling end,
+       origin = case when s.endpoints = '[]' then excluded.origin else s.origin end`,
+    [
+      serving.digest,
+      JSON.stringify(serving.model),
+      JSON.stringify(serving.runtime),
+      serving.dedicatedTo,
+      terms === undefined ? null : JSON.stringify(terms.scaling),
+      terms === undefined ? null : JSON.stringify(terms.origin),
+    ],
   );
+}
+
+/** Sets how many replicas the serving is to have; the adapter makes it so at its next apply. */
+export async function setReplicas(db: Queryable, digest: string, replicas: number): Promise<void> {
+  await db.query('update servings set replicas = $2, updated_at = now() where digest = $1', [
+    digest,
+    replicas,
+  ]);
 }
 
 export async function findServing(db: Queryable, digest: string): Promise<ServingRow | null> {

@@ -1,4 +1,5 @@
-import type { Serving } from '../../domain/serving/serving.ts';
+import type { ChecklistItem } from '../../domain/preflight.ts';
+import type { Serving, WantedServing } from '../../domain/serving/serving.ts';
 
 export type ServingState = 'absent' | 'starting' | 'ready' | 'failed' | 'stopping';
 
@@ -18,6 +19,10 @@ export interface ServingObservation {
   message: string;
   /** What to do about a failure. */
   remedy?: string | undefined;
+  /** GPUs that its replicas hold or ask for now. */
+  gpus: number;
+  /** When its oldest object was made, ms since 1970; null where nobody knows. */
+  since: number | null;
 }
 
 /**
@@ -27,11 +32,21 @@ export interface ServingObservation {
  */
 export interface ServingAdapter {
   /** Makes the serving exist as described and returns without waiting until it is ready; a failed one is started afresh. */
-  apply(serving: Serving): Promise<void>;
+  apply(serving: WantedServing): Promise<void>;
   /** Looks, and lets a replica that ended after having been ready come back; of what apply was never called for it says `absent`. */
   observe(digest: string): Promise<ServingObservation>;
   /** Ends the serving and returns when it is gone, or is going without further help; `observe` says `absent` when it is. */
   remove(digest: string): Promise<void>;
+  /**
+   * Resolves when the serving may look different from what the last `observe` said, or when `signal` aborts: a watch of the cluster, a
+   * short pause where there is nothing to watch. It never rejects for an outage; the next `observe` will tell.
+   */
+  changed(digest: string, signal: AbortSignal): Promise<void>;
+  /**
+   * What can be known before the serving is made, without changing anything: permissions, capacity, quota, what it refers to. Only an
+   * outage throws.
+   */
+  check(serving: Serving, replicas: number): Promise<ChecklistItem[]>;
   /** Every serving that exists, also one that nobody remembers. */
   list(): Promise<ServingObservation[]>;
 }

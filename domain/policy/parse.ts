@@ -22,7 +22,10 @@ function merged<T extends object>(base: T, over: { [K in keyof T]?: T[K] | undef
 export function draftPolicy(input: PolicyInput, prefix = ''): PolicyDraft {
   const draft: PolicyDraft = {
     evaluation: merged<PolicyDraft['evaluation']>(defaultPolicy.evaluation, input.evaluation),
-    serving: merged(defaultPolicy.serving, input.serving),
+    serving: merged(defaultPolicy.serving, {
+      ...input.serving,
+      scaling: merged(defaultPolicy.serving.scaling, input.serving?.scaling),
+    }),
     canary: merged(defaultPolicy.canary, input.canary),
     gate: merged(defaultPolicy.gate, {
       ...input.gate,

@@ -1,4 +1,5 @@
 import { defaultGatePolicy, type GatePolicy } from '../gate/types.ts';
+import type { ScalingPolicy } from '../serving/serving.ts';
 
 /**
  * How a release decides. All durations are milliseconds here; in YAML they are `90s`, `5m`, `12h`, `7d`.
@@ -28,6 +29,7 @@ export interface ServingPolicy {
   dedicated: boolean;
   /** Provisioning fails when the serving is not ready within. */
   readyWithin: number;
+  scaling: ScalingPolicy;
 }
 
 export interface CanaryPolicy {
@@ -77,11 +79,22 @@ const DAY = 24 * HOUR;
 
 const { weight: defaultWeight, ...gate } = defaultGatePolicy;
 
+export const defaultScaling: ScalingPolicy = {
+  by: 'slipway',
+  minReplicas: 1,
+  maxReplicas: 10,
+  target: 0.8,
+  shrinkBelow: 0.3,
+  shrinkAfter: 10 * MINUTE,
+  maxCostPerHour: null,
+  gpuHourPrice: null,
+};
+
 /** The default policy; a release must still name its golden set. */
 export const defaultPolicy: Omit<Policy, 'evaluation'> & { evaluation: Omit<EvaluationPolicy, 'goldenSet'> } =
   {
     evaluation: { minAccuracy: 0.85, maxP95: 5 * SECOND },
-    serving: { dedicated: false, readyWithin: 10 * MINUTE },
+    serving: { dedicated: false, readyWithin: 10 * MINUTE, scaling: defaultScaling },
     canary: {
       weight: defaultWeight,
       minDuration: 7 * DAY,

@@ -16,7 +16,18 @@ const evaluation = z.strictObject({
   maxP95: positiveDuration,
 });
 
-const serving = z.strictObject({ dedicated: z.boolean(), readyWithin: positiveDuration });
+const scaling = z.strictObject({
+  by: z.enum(['slipway', 'autoscaler']),
+  minReplicas: count,
+  maxReplicas: count,
+  target: z.number().gt(0).max(1),
+  shrinkBelow: z.number().min(0).lt(1),
+  shrinkAfter: positiveDuration,
+  maxCostPerHour: z.number().gt(0).nullable(),
+  gpuHourPrice: z.number().gt(0).nullable(),
+});
+
+const serving = z.strictObject({ dedicated: z.boolean(), readyWithin: positiveDuration, scaling });
 
 const guard = z.strictObject({
   metric: z.enum(guardMetrics),
@@ -84,7 +95,7 @@ export const policySchema: z.ZodType<Policy, unknown> = z.strictObject({
 /** What a release or a policy file says of it; the rest is the default policy's. Lists replace the default's. */
 export const policyInputSchema = z.strictObject({
   evaluation: evaluation.partial().optional(),
-  serving: serving.partial().optional(),
+  serving: serving.extend({ scaling: scaling.partial() }).partial().optional(),
   canary: canary.partial().optional(),
   gate: gate.extend({ alpha: alpha.partial() }).partial().optional(),
   signOff: signOff.partial().optional(),

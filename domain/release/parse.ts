@@ -36,11 +36,18 @@ export const modelSchema = z.strictObject({
 
 const flagName = z.string().regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, 'is no name of a flag');
 
+/** A tag may move to another image; a digest cannot. */
+export const pinnedImage = z
+  .string()
+  .regex(/^[^\s@]+@sha256:[0-9a-f]{64}$/, 'is no image pinned by its digest');
+hints.add(pinnedImage, { remedy: 'Give repository/name@sha256: and 64 hex digits' });
+
 export const runtimeSchema = z.strictObject({
   flags: z.record(flagName, z.union([z.string(), z.number(), z.boolean()])),
   gpu: z.strictObject({ kind: z.string().min(1), memoryGiB: positive, count }),
   concurrency: count,
   replicas: count,
+  image: pinnedImage.optional(),
 });
 hints.add(runtimeSchema.shape.flags, {
   remedy: "Write vLLM's long flags without the leading dashes, e.g. max-model-len: 8192",

@@ -28,7 +28,10 @@ export interface RuntimeSpec {
   gpu: { kind: string; memoryGiB: number; count: number };
   /** Requests at full context that a replica must hold at once; the capacity check refuses what cannot. */
   concurrency: number;
+  /** Replicas that carry the application's whole traffic; a canary of a tenth of it gets a tenth of them. */
   replicas: number;
+  /** vLLM's container image, pinned by digest (`…@sha256:…`); left out: the cluster's own. Without meaning where servings are processes. */
+  image?: string | undefined;
 }
 
 /** The vLLM deployment of a model × runtime flags. */
@@ -38,6 +41,42 @@ export interface Serving {
   runtime: RuntimeSpec;
   /** Set when the policy asks for a serving of its own: the release's id, which makes the digest differ from every other. */
   dedicatedTo: string | null;
+}
+
+/** How many replicas a serving has, and who changes it. */
+export interface ScalingPolicy {
+  /**
+   * `slipway`: by vLLM's own figures, see scaling.ts. `autoscaler`: by the cluster's, on waiting requests (KEDA where its API exists,
+   * else a HorizontalPodAutoscaler); Slipway then only sets the floor.
+   */
+  by: 'slipway' | 'autoscaler';
+  /** Bounds of the number of replicas, whatever the demand. */
+  minReplicas: number;
+  maxReplicas: number;
+  /** Utilisation to aim at, 0–1. */
+  target: number;
+  /** Below this utilisation for `shrinkAfter` (ms) the serving loses replicas. */
+  shrinkBelow: number;
+  shrinkAfter: number;
+  /** What a serving may cost at most, in US dollars an hour, at `gpuHourPrice` dollars an hour and GPU; null: no such bound. */
+  maxCostPerHour: number | null;
+  gpuHourPrice: number | null;
+}
+
+/** Who first asked for a serving; labels of its objects, for people and for the reaper's report. */
+export interface ServingOrigin {
+  application: string;
+  release: string;
+  /** Digest. */
+  revision: string;
+}
+
+/** A serving as it is to be now. */
+export interface WantedServing extends Serving {
+  /** Replicas wanted now; under `autoscaler` their floor. */
+  replicas: number;
+  scaling: ScalingPolicy;
+  origin: ServingOrigin | null;
 }
 
 /** Price and architecture describe the model, they do not change the process; so they are left out. */

@@ -16,6 +16,7 @@ const target: ArmTarget = {
   promptRef: 'p@1',
   model: exampleModel,
   servedModel: exampleModel.name,
+  serving: 'sha256:s',
   endpoints: [],
 };
 

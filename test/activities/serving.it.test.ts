@@ -3,6 +3,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
+import { defaultPolicy } from '../../domain/policy/policy.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
 import { dropLease, renewLease } from '../../store/routes.ts';
@@ -100,7 +101,7 @@ test('a serving that cannot start ends the watch at once, with the log and a rem
 
 test("a serving is awaited as long as the policy says, by the server's clock", async (t) => {
   const { provideOnce, application, runtime } = world(t);
-  const policy = { serving: { dedicated: false, readyWithin: 60_000 } };
+  const policy = { serving: { ...defaultPolicy.serving, readyWithin: 60_000 } };
   const plan = await releases.register({ application, policy, runtime: runtime(1, { unhealthy: true }) });
   const after = (ms: number) => provideOnce(plan.release, plan.candidateServing, { attempt: 2, after: ms });
   await assert.rejects(after(0), failureWith('NOT_YET', /0 of 1 replicas ready/, false));

@@ -21,6 +21,7 @@ const target: ArmTarget = {
     price: { inputPerMillion: 1, outputPerMillion: 1 },
   },
   servedModel: 'm',
+  serving: 'sha256:s',
   endpoints: [],
 };
 

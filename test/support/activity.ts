@@ -12,12 +12,14 @@ export interface Attempt {
   after?: number;
   /** When it was asked for, ms since 1970; ASKED_AT unless said. */
   asked?: number;
+  /** Hears the details of its heartbeats. */
+  heard?: (details: unknown) => void;
 }
 
 /** Runs an activity's code as one attempt of an activity, without a server. */
 export function asAttempt<T>(
   work: () => Promise<T>,
-  { attempt = 1, after = 0, asked = ASKED_AT }: Attempt = {},
+  { attempt = 1, after = 0, asked = ASKED_AT, heard = () => {} }: Attempt = {},
 ): Promise<T> {
   const info = {
     activityId: '1',
@@ -30,11 +32,11 @@ export function asAttempt<T>(
   const log = { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent };
   const never = new Promise<never>(silent);
   const signal = new AbortController().signal;
-  const context = new Context(info, never, signal, silent, undefined, log, noopMetricMeter, {});
+  const context = new Context(info, never, signal, heard, undefined, log, noopMetricMeter, {});
   return asyncLocalStorage.run(context, work);
 }
 
-/** Retries a watch as the server would, by its own delays, but on a clock that only counts them; tells every "not yet". */
+/** Retries a watch as the server would, by its own delays, but on a clock that only counts them; tells every "not yet" and every heartbeat. */
 export async function watched<T>(
   work: () => Promise<T>,
   told: (message: string) => void = () => {},
@@ -43,7 +45,8 @@ export async function watched<T>(
   let after = 0;
   for (let attempt = 1; attempt < 2_000; attempt++) {
     try {
-      return await asAttempt(work, { attempt, after });
+      const heard = (details: unknown) => (typeof details === 'string' ? told(details) : undefined);
+      return await asAttempt(work, { attempt, after, heard });
     } catch (error) {
       if (!(error instanceof ApplicationFailure) || error.type !== NOT_YET) throw error;
       told(error.message);

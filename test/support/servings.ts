@@ -6,12 +6,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ServingObservation } from '../../adapters/serving/adapter.ts';
 import { stopAll } from '../../adapters/serving/local/local.ts';
+import { defaultScaling } from '../../domain/policy/policy.ts';
 import {
   type FlagValue,
   type ModelSpec,
   type RuntimeSpec,
-  type Serving,
   servingDigest,
+  type WantedServing,
 } from '../../domain/serving/serving.ts';
 
 export const standIn = [process.execPath, fileURLToPath(new URL('vllm-stand-in.ts', import.meta.url))];
@@ -31,9 +32,17 @@ export function exampleRuntime(replicas = 1, flags: Record<string, FlagValue> = 
   };
 }
 
-export function exampleServing(replicas = 1, flags: Record<string, FlagValue> = {}): Serving {
+export function exampleServing(replicas = 1, flags: Record<string, FlagValue> = {}): WantedServing {
   const runtime = exampleRuntime(replicas, flags);
-  return { digest: servingDigest(exampleModel, runtime), model: exampleModel, runtime, dedicatedTo: null };
+  return {
+    digest: servingDigest(exampleModel, runtime),
+    model: exampleModel,
+    runtime,
+    dedicatedTo: null,
+    replicas,
+    scaling: defaultScaling,
+    origin: null,
+  };
 }
 
 /** A state folder whose stand-ins register themselves, to be ended and deleted at the end of the test. */

@@ -1,6 +1,7 @@
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { type Serving, servingName } from '../../../domain/serving/serving.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { servingName, type WantedServing } from '../../../domain/serving/serving.ts';
 import type { ServingAdapter, ServingObservation } from '../adapter.ts';
 import { remedyFor } from '../diagnosis.ts';
 import { locked } from './lock.ts';
@@ -33,6 +34,7 @@ export interface LocalServingOptions {
 }
 
 const DEFAULT_GRACE_MS = 10_000;
+const LOOK_AGAIN_MS = 250;
 
 /**
  * Servings as processes of this machine. Replicas outlive the worker that started them; records under `stateDir/servings/NAME/` (with
@@ -51,7 +53,7 @@ export function createLocalServing(options: LocalServingOptions): ServingAdapter
         await mkdir(folder, { recursive: true });
         await writeServing(folder, { serving, stopping: false });
         for (const replica of await readReplicas(folder)) {
-          const surplus = replica.index >= serving.runtime.replicas;
+          const surplus = replica.index >= serving.replicas;
           const failed = hasFailed(replica) && !(await isReplicaAlive(replica));
           if (surplus || failed) await endReplica(folder, replica, graceMs);
         }
@@ -69,6 +71,13 @@ export function createLocalServing(options: LocalServingOptions): ServingAdapter
         return observation(folder, name, record);
       });
     },
+
+    async changed(_digest, signal) {
+      await delay(LOOK_AGAIN_MS, undefined, { signal }).catch(() => {});
+    },
+
+    /** Nobody can know beforehand what a process of this machine will find. */
+    check: async () => [],
 
     async remove(digest) {
       await removeFolder(root, servingName(digest), graceMs);
@@ -100,8 +109,8 @@ async function namesIn(root: string): Promise<string[]> {
   return (await readdir(join(root, 'servings')).catch(() => [])).sort();
 }
 
-async function ensureAll(folder: string, serving: Serving, command: readonly string[]): Promise<void> {
-  for (let index = 0; index < serving.runtime.replicas; index++) {
+async function ensureAll(folder: string, serving: WantedServing, command: readonly string[]): Promise<void> {
+  for (let index = 0; index < serving.replicas; index++) {
     await ensureReplica(serving, index, { folder, command });
   }
 }
@@ -124,6 +133,8 @@ const absent = (digest: string, name: string): ServingObservation => ({
   wanted: 0,
   endpoints: [],
   message: 'it does not exist',
+  gpus: 0,
+  since: null,
 });
 
 type Health = 'ready' | 'loading' | 'failed';
@@ -136,13 +147,15 @@ async function observation(
   const replicas = await readReplicas(folder);
   const states = await Promise.all(replicas.map((replica) => healthOf(folder, replica)));
   const endpoints = replicas.filter((_, index) => states[index] === 'ready').map(endpointOf);
-  const wanted = serving.runtime.replicas;
+  const wanted = serving.replicas;
   const seen = {
     digest: serving.digest,
     name,
     ready: endpoints.length,
     wanted,
     endpoints,
+    gpus: wanted * serving.runtime.gpu.count,
+    since: null,
   };
   if (stopping) return { ...seen, state: 'stopping', message: 'it is being removed' };
   const loading = states.filter((state) => state === 'loading').length;

@@ -1,11 +1,11 @@
 import { open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import type { Serving } from '../../../domain/serving/serving.ts';
+import type { WantedServing } from '../../../domain/serving/serving.ts';
 import type { ProcessIdentity } from './processes.ts';
 
 /** What is to run, written before anything is started. */
 export interface ServingRecord {
-  serving: Serving;
+  serving: WantedServing;
   /** Being removed: nobody restarts its replicas. */
   stopping: boolean;
 }
