@@ -9,13 +9,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadTopology } from '../adapters/temporal/topology.ts';
+import { kubernetesPrograms, startLocalKubernetes } from '../deploy/local/kubernetes/control-plane.ts';
 import { freePort } from '../deploy/local/ports.ts';
 import { startLocalPostgres } from '../deploy/local/postgres.ts';
 import { Supervisor } from '../deploy/local/processes.ts';
 import { startLocalTemporal } from '../deploy/local/temporal.ts';
 import { resolveTool } from '../deploy/local/tools/resolve.ts';
-import { stackTools, temporalServer } from '../deploy/local/tools/spec.ts';
-import { SHARED_DATABASE, SHARED_TEMPORAL, temporaryFolder } from './support/stack.ts';
+import { helm, stackTools, temporalServer } from '../deploy/local/tools/spec.ts';
+import { SHARED_DATABASE, SHARED_KUBECONFIG, SHARED_TEMPORAL, temporaryFolder } from './support/stack.ts';
 import { noTests, sum, type Tally } from './support/tally.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
@@ -99,9 +100,13 @@ function printCounted(): void {
   for (const [name, count] of Object.entries(lines)) console.log(`ℹ ${name} ${count}`);
 }
 
-/** Starts what the integration tests share. */
-async function sharedParts(): Promise<NodeJS.ProcessEnv> {
+/** Test files that need a Kubernetes control plane say so in their path. */
+const wantsKubernetes = (file: string): boolean => file.includes('kubernetes');
+
+/** Starts what the given integration and end-to-end tests share. */
+async function sharedParts(files: readonly string[]): Promise<NodeJS.ProcessEnv> {
   for (const tool of stackTools) await resolveTool(tool, { say });
+  const kubernetes = files.some(wantsKubernetes) ? await sharedKubernetes() : {};
   const topology = await loadTopology();
   const [postgres, temporal] = await Promise.all([
     startLocalPostgres({
@@ -119,7 +124,20 @@ async function sharedParts(): Promise<NodeJS.ProcessEnv> {
       volatile: true,
     }),
   ]);
-  return { [SHARED_DATABASE]: postgres.url, [SHARED_TEMPORAL]: temporal.address };
+  return { [SHARED_DATABASE]: postgres.url, [SHARED_TEMPORAL]: temporal.address, ...kubernetes };
+}
+
+async function sharedKubernetes(): Promise<NodeJS.ProcessEnv> {
+  const programs = await kubernetesPrograms(say);
+  await resolveTool(helm, { say });
+  const { kubeconfig } = await startLocalKubernetes({
+    supervisor,
+    programs,
+    state: join(folder.path, 'control-plane'),
+    port: await freePort(),
+    volatile: true,
+  });
+  return { [SHARED_KUBECONFIG]: kubeconfig };
 }
 
 async function main(): Promise<boolean> {
@@ -131,12 +149,10 @@ async function main(): Promise<boolean> {
     results.push(await passes(bin('tsc'), []));
   }
   results.push(await runTests('fast', undefined));
-  const rest = values.quick
-    ? 0
-    : (await testFiles('integration')).length + (await testFiles('end-to-end')).length;
-  if (rest > 0) {
+  const rest = values.quick ? [] : [...(await testFiles('integration')), ...(await testFiles('end-to-end'))];
+  if (rest.length > 0) {
     say('\n== starting the parts that the tests share');
-    const shared = await sharedParts();
+    const shared = await sharedParts(rest);
     results.push(await runTests('integration', INTEGRATION_CONCURRENCY, shared));
     results.push(await runTests('end-to-end', 1, shared));
   }

@@ -26,6 +26,7 @@ import { migrate } from '../../store/migrate.ts';
 
 export const SHARED_DATABASE = 'SLIPWAY_TEST_DATABASE_URL';
 export const SHARED_TEMPORAL = 'SLIPWAY_TEST_TEMPORAL_ADDRESS';
+export const SHARED_KUBECONFIG = 'SLIPWAY_TEST_KUBECONFIG';
 
 /** A folder of its own that other accounts may enter, as Postgres needs when the tests run as root. */
 export function temporaryFolder(): { path: string; remove: () => void } {
