@@ -36,6 +36,7 @@ async function main(): Promise<void> {
     topology,
     activities: createActivities(outside, log),
     bundle: await bundleWorkflows(log),
+    buildId: process.env.SLIPWAY_BUILD_ID || undefined,
   });
   const stopping = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

@@ -16,6 +16,11 @@ export interface WorkerOptions {
   /** Namespace, task queue and limits of temporal.yaml. */
   topology: Topology;
   activities: ReleaseActivities;
+  /**
+   * The version of this worker's code, for a cluster in which several run side by side: a release stays on the version that it began
+   * with (pinned), however long it lives. Left out: unversioned, as on a laptop.
+   */
+  buildId?: string | undefined;
   /** Made once and shared by workers of one process; left out: made here. */
   bundle?: WorkflowBundle;
 }
@@ -51,6 +56,15 @@ export async function createWorker(options: WorkerOptions): Promise<Worker> {
     taskQueue: taskQueue.name,
     workflowBundle: options.bundle ?? (await bundleWorkflows()),
     activities: { ...options.activities },
+    ...(options.buildId === undefined
+      ? {}
+      : {
+          workerDeploymentOptions: {
+            useWorkerVersioning: true,
+            version: { deploymentName: taskQueue.name, buildId: options.buildId },
+            defaultVersioningBehavior: 'PINNED' as const,
+          },
+        }),
     maxConcurrentWorkflowTaskExecutions: taskQueue.worker.maxConcurrentWorkflowTaskExecutions,
     maxConcurrentActivityTaskExecutions: taskQueue.worker.maxConcurrentActivityTaskExecutions,
     maxCachedWorkflows: taskQueue.worker.maxCachedWorkflows,

@@ -31,9 +31,10 @@ export function addSystemCommands(program: Command): void {
       process.exitCode = code ?? 1;
     });
 
-  program
+  const temporal = program
     .command('temporal')
-    .description('the Temporal cluster of the environment (TEMPORAL_ADDRESS, temporal.toml)')
+    .description('the Temporal cluster of the environment (TEMPORAL_ADDRESS, temporal.toml)');
+  temporal
     .command('apply')
     .description('make the cluster match temporal.yaml, and say what cannot be set')
     .option('-f, --file <file>', 'another topology than the own temporal.yaml')
@@ -47,6 +48,19 @@ export function addSystemCommands(program: Command): void {
             output.line(`not set  ${field}: ${why}. ${remedy}`);
           if (report.changed.length === 0) output.line('nothing to change');
         });
+      }),
+    );
+
+  temporal
+    .command('set-current')
+    .argument('<build>', 'SLIPWAY_BUILD_ID of the workers')
+    .description('let new releases begin on the workers of this build; those under way stay on theirs')
+    .option('--within <seconds>', 'how long to wait for a worker of it', '300')
+    .action(
+      run(async ({ output }, build: string, { within }: { within: string }) => {
+        const { setCurrentBuild } = await import('../../deploy/temporal/apply.ts');
+        await setCurrentBuild(build, Number(within) * 1000);
+        output.result({ build }, () => output.line(`new releases begin on build ${build}`));
       }),
     );
 
