@@ -1,8 +1,6 @@
 import type { Logger } from 'pino';
 import { SlipwayError } from '../domain/errors.ts';
-import { look } from '../domain/gate/look.ts';
 import { planGate } from '../domain/gate/plan.ts';
-import type { GateFigures } from '../domain/gate/types.ts';
 import { judge } from '../domain/gate/verdict.ts';
 import { duration } from '../domain/gate/wording.ts';
 import type { GuardLook } from '../domain/guards.ts';
@@ -11,9 +9,9 @@ import { planWords, verdictWords } from '../domain/release/verdict-words.ts';
 import {
   gateLookDue,
   heldBy,
-  noMemory,
   type WatchedGate,
   type WatchedGuards,
+  watchedGate,
   watchedGuards,
   watching,
 } from '../domain/release/watching.ts';
@@ -28,6 +26,7 @@ import {
   savePlan,
   saveVerdict,
   windowOf,
+  windowOfLook,
 } from '../store/evidence.ts';
 import { readBaseline } from '../store/gate-baseline.ts';
 import { readFigures } from '../store/gate-data.ts';
@@ -47,8 +46,6 @@ export interface EvidenceDependencies {
 
 /** What could not be measured at a horizon is asked again this soon, ms. */
 const SOON = 10_000;
-/** Dated further ahead than this (ms), a sample shows that a clock is wrong; less is the time between a look and its query. */
-const CLOCK_TOLERANCE = 60_000;
 
 interface Subject {
   release: ReleaseRow;
@@ -82,7 +79,7 @@ export function createEvidenceActivities({
     ]);
     const guards = watchedGuards({
       readings: measured.readings,
-      memory: last?.look.memory ?? noMemory,
+      last: last && { at: last.at.getTime(), memory: last.look.memory },
       weight: route?.release === release.id ? route.weight : policy.canary.weight,
       policy: policy.canary,
       now: at,
@@ -100,9 +97,9 @@ export function createEvidenceActivities({
     const last = await lastLook<WatchedGate>(db, release.id, 'gate');
     if (!gateLookDue(last?.at.getTime() ?? null, at, policy.gate.lookEvery)) return last?.look ?? null;
     const { plan } = await getPlan(db, release.id);
-    const window = { ...windowOf(release.id, policy, since, at), tolerance: CLOCK_TOLERANCE };
-    const { figures } = await readFigures(db, window, plan.policy.metrics);
-    const seen: WatchedGate = { ...look(plan, figures, at), arms: armsOf(figures) };
+    const window = windowOfLook(release.id, policy, since, at);
+    const { figures, watermark } = await readFigures(db, window, plan.policy.metrics);
+    const seen = watchedGate(plan, figures, watermark, at);
     await saveLook(db, release.id, { kind: 'gate', at: new Date(at), look: seen });
     return seen;
   }
@@ -186,13 +183,4 @@ async function makePlan(db: Database, { release, policy }: Subject) {
   const gate = { ...policy.gate, weight: policy.canary.weight };
   const baseline = await readBaseline(db, { application: release.application, gate, now: now() });
   return savePlan(db, release.id, planGate(gate, baseline));
-}
-
-function armsOf({ totals }: GateFigures): WatchedGate['arms'] {
-  const arms = { stable: { users: 0, samples: 0 }, canary: { users: 0, samples: 0 } };
-  for (const { arm, newUsers, requests } of totals.traffic) {
-    arms[arm].users += newUsers;
-    arms[arm].samples += requests;
-  }
-  return arms;
 }

@@ -98,12 +98,14 @@ export interface GuardReading {
   limit: number | null;
   requests: { canary: number | null; stable: number | null };
   message: string;
+  /** What all this was read from, so that the reading can be made again. */
+  measured: Record<Arm, ArmMeasurement>;
 }
 
 /** One guard on both arms. @param minRequests on either arm, for a figure to be worth a look */
 export function readGuard(
   guard: GuardPolicy,
-  measured: { canary: ArmMeasurement; stable: ArmMeasurement },
+  measured: Record<Arm, ArmMeasurement>,
   minRequests: number,
 ): GuardReading {
   const { metric } = guard;
@@ -121,6 +123,7 @@ export function readGuard(
     limit,
     requests,
     message,
+    measured,
   });
 
   if (noneStreams(measured.canary) && noneStreams(measured.stable)) {

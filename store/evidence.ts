@@ -2,12 +2,9 @@ import { canonicalJson, digestOf } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import { evidenceDigest, verdictText } from '../domain/gate/evidence.ts';
 import type { GatePlan, Verdict } from '../domain/gate/types.ts';
-import { judge } from '../domain/gate/verdict.ts';
 import type { Policy } from '../domain/policy/policy.ts';
-import type { Database, Queryable } from './database.ts';
-import { figuresFromSamples } from './gate-samples.ts';
+import type { Queryable } from './database.ts';
 import type { GateWindow } from './gate-totals.ts';
-import { getRelease, loadSpec } from './releases.ts';
 
 // ---- the plan ------------------------------------------------------------------------------------------------------------------------
 
@@ -149,13 +146,15 @@ export async function saveVerdict(
   return stored;
 }
 
-type VerdictRow = Omit<StoredVerdict, 'verdict'> & { verdict: string };
+/** `verdict` is the text that was digested. */
+export type VerdictRow = Omit<StoredVerdict, 'verdict'> & { verdict: string };
 
 function storedVerdict(row: VerdictRow): StoredVerdict {
   return { ...row, verdict: JSON.parse(row.verdict) as Verdict };
 }
 
-async function verdictRows(db: Queryable, release: string): Promise<VerdictRow[]> {
+/** In the order of the horizons. */
+export async function verdictRows(db: Queryable, release: string): Promise<VerdictRow[]> {
   const { rows } = await db.query<VerdictRow>(
     'select release, horizon, digest, watermark, verdict from evidence where release = $1 order by horizon',
     [release],
@@ -177,96 +176,20 @@ export async function listVerdicts(db: Queryable, release: string): Promise<Stor
   return (await verdictRows(db, release)).map(storedVerdict);
 }
 
-// ---- verification --------------------------------------------------------------------------------------------------------------------
+// ---- what they are about ---------------------------------------------------------------------------------------------------------------
 
-/** What a look at `to`, or a verdict at the horizon `to`, is about. Times are ms since 1970. */
-export function windowOf(
-  release: string,
-  policy: Pick<Policy, 'canary' | 'gate' | 'promotion'>,
-  from: number,
-  to: number,
-): GateWindow {
+type Subject = Pick<Policy, 'canary' | 'gate' | 'promotion'>;
+
+/** What a verdict at the horizon `to` is about. Times are ms since 1970. */
+export function windowOf(release: string, policy: Subject, from: number, to: number): GateWindow {
   const weights = [policy.canary.weight, ...policy.promotion.steps];
   return { release, from, to, stratum: policy.gate.stratum, phases: weights.map((weight) => ({ weight })) };
 }
 
-export interface VerifiedVerdict {
-  horizon: number;
-  digest: string;
-  watermark: number;
-  decision: Verdict['decision'];
-}
+/** Dated further ahead than this (ms), a sample shows that a clock is wrong; less is the time between a look and its query. */
+const CLOCK_TOLERANCE = 60_000;
 
-/**
- * Recomputes every verdict of a release from the raw samples up to its watermark, with its stored plan, and compares it byte for byte with
- * what is stored (invariant 8).
- * @throws SlipwayError EVIDENCE_MISMATCH at the first difference, its path in `field`; NOT_FOUND without a plan or a verdict
- */
-export async function verifyEvidence(db: Database, release: string): Promise<VerifiedVerdict[]> {
-  const row = await getRelease(db, release);
-  const { policy } = await loadSpec(db, row.spec);
-  const { plan, digest } = await getPlan(db, release);
-  compare('plan digest', digest, digestOf(plan));
-  const verdicts = await verdictRows(db, release);
-  if (verdicts.length === 0 || row.canarySince === null) {
-    throw new SlipwayError('NOT_FOUND', `release ${release} has no verdict yet`, {
-      field: 'release',
-      value: release,
-      remedy: 'The gate speaks at the horizons of the plan',
-    });
-  }
-  const from = row.canarySince.getTime();
-  const verified: VerifiedVerdict[] = [];
-  for (const stored of verdicts) {
-    const { horizon, watermark } = stored;
-    const after = plan.horizons[horizon]?.after ?? Number.NaN;
-    const window = windowOf(release, policy, from, from + after);
-    const figures = await figuresFromSamples(db, window, plan.policy.metrics, watermark);
-    const again = judge(plan, figures, horizon);
-    const path = `verdicts[${horizon}]`;
-    if (verdictText(again) !== stored.verdict)
-      compare(path, JSON.parse(stored.verdict), JSON.parse(verdictText(again)));
-    compare(`${path} text`, stored.verdict, verdictText(again));
-    compare(`${path} digest`, stored.digest, evidenceDigest(again));
-    verified.push({ horizon, digest: stored.digest, watermark, decision: again.decision });
-  }
-  return verified;
-}
-
-/** @throws SlipwayError EVIDENCE_MISMATCH at the first difference */
-function compare(path: string, recorded: unknown, recomputed: unknown): void {
-  const difference = firstDifference(path, recorded, recomputed);
-  if (difference === null) return;
-  throw new SlipwayError(
-    'EVIDENCE_MISMATCH',
-    `${difference.path} is recorded as ${canonicalJson(difference.recorded)} and recomputes to ${canonicalJson(difference.recomputed)}`,
-    {
-      field: difference.path,
-      value: difference.recorded,
-      remedy: 'Do not trust this verdict: the samples, the plan or the evidence were changed after it',
-    },
-  );
-}
-
-interface Difference {
-  path: string;
-  recorded: unknown;
-  recomputed: unknown;
-}
-
-export function firstDifference(path: string, recorded: unknown, recomputed: unknown): Difference | null {
-  if (isRecord(recorded) && isRecord(recomputed)) {
-    for (const key of [...new Set([...Object.keys(recorded), ...Object.keys(recomputed)])].sort()) {
-      const member = Array.isArray(recorded) ? `${path}[${key}]` : `${path}.${key}`;
-      const difference = firstDifference(member, recorded[key], recomputed[key]);
-      if (difference !== null) return difference;
-    }
-    return null;
-  }
-  if (recorded === recomputed) return null;
-  return { path, recorded: recorded ?? null, recomputed: recomputed ?? null };
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null;
+/** What a look at `at` is about. */
+export function windowOfLook(release: string, policy: Subject, from: number, at: number): GateWindow {
+  return { ...windowOf(release, policy, from, at), tolerance: CLOCK_TOLERANCE };
 }

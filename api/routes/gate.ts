@@ -5,8 +5,9 @@ import { draftPolicy } from '../../domain/policy/parse.ts';
 import { policyInputSchema } from '../../domain/policy/schema.ts';
 import { applicationName } from '../../domain/release/parse.ts';
 import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
-import { findPlan, listLooks, listVerdicts, verifyEvidence } from '../../store/evidence.ts';
+import { findPlan, listLooks, listVerdicts } from '../../store/evidence.ts';
 import { readBaseline } from '../../store/gate-baseline.ts';
+import { verifyEvidence } from '../../store/gate-verification.ts';
 import { getRelease } from '../../store/releases.ts';
 import { readers } from '../access.ts';
 import type { ApiContext } from '../context.ts';
@@ -25,6 +26,25 @@ const verdict = z.strictObject({
   verdict: asRecorded,
 });
 const look = z.strictObject({ kind: z.enum(['guards', 'gate']), at: z.date(), look: asRecorded });
+
+const tally = z.strictObject({ kept: z.number().int(), recomputed: z.number().int() });
+const verification = z.strictObject({
+  release: z.string(),
+  plan: z.string().describe('Digest of the plan'),
+  verdicts: z.array(verdict.omit({ summary: true, verdict: true })),
+  looks: z.strictObject({ guards: tally, gate: tally }),
+  reason: z.string().nullable().describe('Why the release ended'),
+  stop: z
+    .strictObject({
+      at: z.date(),
+      reason: z.string(),
+      from: z.enum(['samples', 'measurements', 'silence']).describe('What the reason was recomputed from'),
+      watermark: z.number().int().nullable(),
+      digest: z.string().describe('Of the look'),
+    })
+    .nullable()
+    .describe('The look that gave the reason; null: it was none'),
+});
 
 /** What a release was judged by. */
 export const gateRoutes =
@@ -86,20 +106,28 @@ export const gateRoutes =
       {
         config: { access: readers },
         schema: {
-          summary: 'Recompute every verdict from the samples, byte for byte',
-          description: 'EVIDENCE_MISMATCH names the first difference.',
+          summary: 'Recompute what the release was decided by, byte for byte',
+          description:
+            'Every verdict and every look that saw harm, from the raw samples up to its watermark; every look of the guards, from the ' +
+            'measurements that it was read from. EVIDENCE_MISMATCH names the first difference.',
           params: releaseParams,
-          response: {
-            200: z.strictObject({
-              release: z.string(),
-              verdicts: z.array(verdict.omit({ summary: true, verdict: true })),
-            }),
-          },
+          querystring: z.strictObject({
+            looks: z.coerce
+              .number()
+              .int()
+              .min(0)
+              .max(100_000)
+              .default(0)
+              .describe(
+                'So many looks of the ledger that saw no harm as well, spread evenly; each reads all samples',
+              ),
+          }),
+          response: { 200: verification },
         },
       },
-      async ({ params }) => {
+      async ({ params, query }) => {
         const { id } = await getRelease(database, params.id);
-        return { release: id, verdicts: await verifyEvidence(database, id) };
+        return verifyEvidence(database, id, query.looks);
       },
     );
 

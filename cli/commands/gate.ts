@@ -12,9 +12,24 @@ import { parseFile, policyFile, policyToWire } from '../files.ts';
 import { table } from '../output.ts';
 import { type CommandContext, run } from './context.ts';
 
+interface Tally {
+  kept: number;
+  recomputed: number;
+}
+
 interface Verification {
   release: string;
+  plan: string;
   verdicts: { horizon: number; digest: string; watermark: number; decision: string }[];
+  looks: { guards: Tally; gate: Tally };
+  reason: string | null;
+  stop: {
+    at: string;
+    reason: string;
+    from: 'samples' | 'measurements' | 'silence';
+    watermark: number | null;
+    digest: string;
+  } | null;
 }
 
 /** `slipway gate …`: what the gate would do, did, and whether its evidence stands. */
@@ -23,25 +38,15 @@ export function addGateCommands(program: Command): void {
 
   gate
     .command('verify <release>')
-    .description('recompute every verdict of a release from its samples, byte for byte')
-    .action(
-      run(async ({ api, output }, id: string) => {
-        const found = await api.call<Verification>(
-          'GET',
-          `/v1/releases/${encodeURIComponent(id)}/verification`,
-        );
-        output.result(found, () => {
-          const rows = found.verdicts.map((v) => [
-            String(v.horizon + 1),
-            v.decision,
-            String(v.watermark),
-            v.digest,
-          ]);
-          for (const line of table(['HORIZON', 'DECISION', 'WATERMARK', 'EVIDENCE'], rows)) output.line(line);
-          output.line(output.style('green', 'every verdict recomputes to what was recorded'));
-        });
-      }),
-    );
+    .description(
+      'recompute what a release was decided by, byte for byte: verdicts, and the look that stopped it',
+    )
+    .option(
+      '--looks <count>',
+      'so many of the other looks at the ledger as well; each reads all samples',
+      '0',
+    )
+    .action(run(verify));
 
   gate
     .command('plan')
@@ -55,6 +60,47 @@ export function addGateCommands(program: Command): void {
     .description('judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote')
     .requiredOption('--policy <file>', 'policy file in YAML')
     .action(run(judge));
+}
+
+async function verify(
+  { api, output }: CommandContext,
+  id: string,
+  { looks }: { looks: string },
+): Promise<void> {
+  const path = `/v1/releases/${encodeURIComponent(id)}/verification?looks=${encodeURIComponent(looks)}`;
+  const found = await api.call<Verification>('GET', path);
+  output.result(found, () => {
+    for (const line of verificationLines(found)) output.line(line);
+    output.line(output.style('green', 'everything recomputed equals what was recorded, byte for byte'));
+  });
+}
+
+/** What was recomputed, and from what. */
+function verificationLines({ verdicts, looks, reason, stop }: Verification): string[] {
+  const lines: string[] = [];
+  if (verdicts.length > 0) {
+    const rows = verdicts.map((v) => [String(v.horizon + 1), v.decision, String(v.watermark), v.digest]);
+    lines.push(...table(['HORIZON', 'DECISION', 'WATERMARK', 'EVIDENCE'], rows), '');
+  }
+  if (stop !== null) {
+    const inputs = {
+      samples:
+        stop.watermark === null
+          ? 'not recomputed: the look was kept without its watermark'
+          : `recomputed from the raw samples up to batch ${stop.watermark}`,
+      measurements: "recomputed from Prometheus' measurements, as the look keeps them",
+      silence: 'recomputed from the looks that could not measure anything',
+    }[stop.from];
+    lines.push(`stopped by a guard's look at ${stop.at}: ${stop.reason}`, `  ${inputs}; look ${stop.digest}`);
+  } else if (reason !== null) {
+    lines.push(`no look stopped it; it ended with: ${reason}`);
+  }
+  lines.push(
+    `${verdicts.length} verdicts recomputed from the raw samples up to their watermarks`,
+    `${looks.gate.recomputed} of ${looks.gate.kept} looks at the ledger recomputed from the raw samples (each that saw harm; --looks for more)`,
+    `${looks.guards.recomputed} of ${looks.guards.kept} looks at the guards recomputed from the measurements that they keep`,
+  );
+  return lines;
 }
 
 async function plan(

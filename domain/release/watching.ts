@@ -2,7 +2,10 @@
  * What a look at a canary comes to: a breach, "not yet", or a hold because something could not be measured. Pure; the activities measure,
  * keep the looks and wait.
  */
-import type { Look } from '../gate/types.ts';
+import { digestOf } from '../digest.ts';
+import { figuresDigest } from '../gate/evidence.ts';
+import { look } from '../gate/look.ts';
+import type { GateFigures, GatePlan, Look } from '../gate/types.ts';
 import { duration } from '../gate/wording.ts';
 import { type GuardLook, type GuardReading, type GuardState, lookAt, readGuard } from '../guards.ts';
 import type { GuardMetric, Policy } from '../policy/policy.ts';
@@ -21,21 +24,49 @@ export interface GuardMemory {
 
 export const noMemory: GuardMemory = { stable: {}, measuredAt: null };
 
-/** A look at the guards as it is kept. */
+/** A look at the guards as it is kept: with the readings' inputs, so that it can be made again. */
 export interface WatchedGuards extends GuardLook {
   /** Desired weight of the canary when it was taken. */
   weight: number;
   memory: GuardMemory;
+  /** When the look was taken whose memory this one had, ms since 1970; null: none. */
+  after: number | null;
 }
 
-/** The statistics' look as it is kept, with the counts of the arms. */
+/** The statistics' look as it is kept: with the counts of the arms, and what it was made from. */
 export interface WatchedGate extends Look {
   arms: Record<Arm, { users: number; samples: number }>;
+  /** The last batch of the ledger that it saw. */
+  watermark: number;
+  planDigest: string;
+  figuresDigest: string;
+}
+
+/** A look at the ledger as it is kept. The same plan and figures give the same look, byte for byte. */
+export function watchedGate(
+  plan: GatePlan,
+  figures: GateFigures,
+  watermark: number,
+  now: number,
+): WatchedGate {
+  const arms = { stable: { users: 0, samples: 0 }, canary: { users: 0, samples: 0 } };
+  for (const { arm, newUsers, requests } of figures.totals.traffic) {
+    arms[arm].users += newUsers;
+    arms[arm].samples += requests;
+  }
+  return {
+    ...look(plan, figures, now),
+    arms,
+    watermark,
+    planDigest: digestOf(plan),
+    figuresDigest: figuresDigest(figures),
+  };
 }
 
 export interface GuardsInput {
   readings: GuardReading[];
-  memory: GuardMemory;
+  /** The look before, whose memory goes on; null: this is the first. */
+  last: { at: number; memory: GuardMemory } | null;
   weight: number;
   policy: Pick<Policy['canary'], 'guards' | 'guardMinRequests'>;
   now: number;
@@ -45,9 +76,10 @@ export interface GuardsInput {
  * One look at the guards. With all users on the canary the stable arm has no traffic left to compare with: then its last measured figure
  * stands in, and the reading says so.
  */
-export function watchedGuards({ readings, memory, weight, policy, now }: GuardsInput): WatchedGuards {
+export function watchedGuards({ readings, last, weight, policy, now }: GuardsInput): WatchedGuards {
+  const memory = last?.memory ?? noMemory;
   const read = weight < 1 ? readings : readings.map((reading) => withRemembered(reading, memory, policy));
-  const look = lookAt(read);
+  const all = lookAt(read);
   const stable = { ...memory.stable };
   for (const { metric, state, stable: value, requests } of readings) {
     if ((state === 'ok' || state === 'failed') && value !== null && requests.stable !== null) {
@@ -55,7 +87,29 @@ export function watchedGuards({ readings, memory, weight, policy, now }: GuardsI
     }
   }
   const measured = read.length === 0 || read.some((reading) => isMeasured(reading.state));
-  return { ...look, weight, memory: { stable, measuredAt: measured ? now : memory.measuredAt } };
+  return {
+    ...all,
+    weight,
+    memory: { stable, measuredAt: measured ? now : memory.measuredAt },
+    after: last?.at ?? null,
+  };
+}
+
+/**
+ * A kept look at the guards once more, from the measurements that it was read from. `last`: the look that it was `after`.
+ * null: it has readings that no guard of the policy gives.
+ */
+export function guardsAgain(
+  kept: WatchedGuards,
+  { last, policy, now }: Pick<GuardsInput, 'last' | 'policy' | 'now'>,
+): WatchedGuards | null {
+  const readings: GuardReading[] = [];
+  for (const { metric, measured } of kept.readings) {
+    const guard = policy.guards.find((candidate) => candidate.metric === metric);
+    if (guard === undefined) return null;
+    readings.push(readGuard(guard, measured, policy.guardMinRequests));
+  }
+  return watchedGuards({ readings, last, weight: kept.weight, policy, now });
 }
 
 /** Too few requests is an answer, too: the guards can see, and there is nothing to see yet. */
@@ -86,6 +140,7 @@ function withRemembered(
   const since = new Date(known.at).toISOString();
   return {
     ...again,
+    measured: reading.measured,
     message: `${again.message} (everybody is on the canary: stable as measured at ${since})`,
   };
 }

@@ -3,12 +3,14 @@ import { after, before, describe, it } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createEvidenceActivities } from '../../activities/evidence.ts';
 import { NOT_YET } from '../../activities/watch.ts';
+import { digestOf } from '../../domain/digest.ts';
 import { SlipwayError } from '../../domain/errors.ts';
-import { type GuardLook, type GuardReading, lookAt } from '../../domain/guards.ts';
+import { type ArmMeasurement, type GuardLook, lookAt, readGuard } from '../../domain/guards.ts';
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
-import { listLooks, listVerdicts, verifyEvidence } from '../../store/evidence.ts';
+import { listLooks, listVerdicts } from '../../store/evidence.ts';
+import { verifyEvidence } from '../../store/gate-verification.ts';
 import { recordBatch } from '../../store/ledger.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type CanaryTraffic, canaryTraffic, record } from '../support/canary.ts';
@@ -47,27 +49,24 @@ after(async () => {
   await postgres.stop();
 });
 
-const reading = (given: Partial<GuardReading>): GuardReading => ({
-  metric: 'errors',
-  state: 'ok',
-  canary: 0.01,
-  stable: 0.01,
-  limit: 0.06,
-  requests: { canary: 100, stable: 900 },
-  message: 'errors ok',
-  ...given,
+const arm = (requests: number, value: number | null): ArmMeasurement => ({
+  requests: { value: requests },
+  value: value === null ? { missing: 'Prometheus has no data for it' } : { value },
 });
-const fine = lookAt([reading({})]);
-const unreachable = lookAt([
-  reading({
-    state: 'error',
-    canary: null,
-    stable: null,
-    limit: null,
-    requests: { canary: null, stable: null },
-    message: 'errors: could not be measured on the canary arm: Prometheus does not answer: ECONNREFUSED',
-  }),
-]);
+const silent: ArmMeasurement = {
+  requests: { missing: 'Prometheus does not answer: ECONNREFUSED' },
+  value: { missing: 'Prometheus does not answer: ECONNREFUSED' },
+};
+const errorsOf = (canary: ArmMeasurement, stable: ArmMeasurement): GuardLook => {
+  const guard = policy.canary.guards.find(({ metric }) => metric === 'errors');
+  assert.ok(guard);
+  return lookAt([readGuard(guard, { canary, stable }, policy.canary.guardMinRequests)]);
+};
+const fine = errorsOf(arm(100, 0.01), arm(900, 0.01));
+const bad = errorsOf(arm(100, 0.12), arm(900, 0.011));
+const unreachable = errorsOf(silent, silent);
+/** Everybody is on the canary, where so many requests in a hundred fail. */
+const alone = (percent: number): GuardLook => errorsOf(arm(1000, percent / 100), arm(0, null));
 
 /** The activities with guards that tests set. */
 function evidence(guards: () => GuardLook) {
@@ -157,8 +156,7 @@ describe('the watch of the guards', () => {
 
   it('tells a breached guard in its own words', async () => {
     const plan = await canary();
-    const words = 'errors breached: canary 12.0 %, stable 1.1 %, limit 6.1 %';
-    assert.equal(await watch(plan, lookAt([reading({ state: 'failed', message: words })]), HOUR), words);
+    assert.equal(await watch(plan, bad, HOUR), 'errors breached: canary 12.0 %, stable 1.1 %, limit 6.1 %');
   });
 
   it('tells a harm that only the statistics see', async () => {
@@ -191,24 +189,18 @@ describe('the watch of the guards', () => {
     const plan = await canary();
     await notYet(watch(plan, fine, HOUR));
     await releases.move(plan.release, 'canary', 1);
-    const alone = (errors: number) =>
-      lookAt([
-        reading({
-          state: 'error',
-          canary: errors,
-          stable: null,
-          limit: null,
-          requests: { canary: 1000, stable: 0 },
-          message: 'errors: the stable arm has no traffic',
-        }),
-      ]);
-    assert.match((await notYet(watch(plan, alone(0.02), 2 * HOUR))).message, /guards ok/);
+    assert.match((await notYet(watch(plan, alone(2), 2 * HOUR))).message, /guards ok/);
     assert.match(
-      await watch(plan, alone(0.2), 3 * HOUR),
+      await watch(plan, alone(20), 3 * HOUR),
       /^errors breached: canary 20.0 %, stable 1.0 %, limit 6.0 % \(everybody is on the canary: stable as measured at 2026-01-05T01:00/,
     );
   });
 });
+
+const mismatch = (field: RegExp) => (error: unknown) =>
+  error instanceof SlipwayError &&
+  error.code === 'EVIDENCE_MISMATCH' &&
+  field.test(error.details.field ?? '');
 
 describe('the verdict', () => {
   it('promotes at the horizon, once, and recomputes from the samples', async () => {
@@ -231,7 +223,7 @@ describe('the verdict', () => {
     await record(db, canaryTraffic(traffic(plan, { seed: 'late', quality: { canary: 0.1 } })));
     assert.deepEqual(await judge(plan, unreachable, WEEK + HOUR), verdict);
     assert.deepEqual(
-      (await verifyEvidence(db, plan.release)).map(({ decision, digest }) => ({ decision, digest })),
+      (await verifyEvidence(db, plan.release)).verdicts.map(({ decision, digest }) => ({ decision, digest })),
       [{ decision: 'promote', digest: verdict.evidence }],
     );
   });
@@ -305,10 +297,6 @@ describe('the verdict', () => {
     await record(db, canaryTraffic(traffic(plan)));
     await judge(plan, fine, WEEK + HOUR);
     await verifyEvidence(db, plan.release);
-    const mismatch = (field: RegExp) => (error: unknown) =>
-      error instanceof SlipwayError &&
-      error.code === 'EVIDENCE_MISMATCH' &&
-      field.test(error.details.field ?? '');
     const experiment = '(select id from experiments where release = $1)';
 
     const changed = `update samples set failed = not failed
@@ -332,6 +320,131 @@ describe('the verdict', () => {
       [plan.release],
     );
     await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^plan digest$/));
+  });
+});
+
+describe('the look that stopped a release', () => {
+  /** What the workflow records when the watch ends. */
+  const ended = (plan: ReleasePlan, reason: string) =>
+    db.query('update releases set reason = $2 where id = $1', [plan.release, reason]);
+  const changeLooks = (plan: ReleasePlan, kind: string, at: number, path: string, value: unknown) =>
+    db.query(`update looks set look = jsonb_set(look, $4, $5) where release = $1 and kind = $2 and at = $3`, [
+      plan.release,
+      kind,
+      new Date(ASKED_AT + at),
+      path,
+      JSON.stringify(value),
+    ]);
+
+  it('recomputes from the samples up to its watermark, when the statistics saw the harm', async () => {
+    const plan = await canary();
+    const rows = canaryTraffic(traffic(plan, { quality: { canary: 0.6 } }));
+    const until = (at: number, from = 0) =>
+      rows.filter(({ record }) => record.at < ASKED_AT + at && record.at >= ASKED_AT + from);
+    await record(db, until(3 * HOUR));
+    await notYet(watch(plan, fine, 3 * HOUR));
+    await record(db, until(3 * DAY, 3 * HOUR));
+    const reason = await watch(plan, fine, 3 * DAY);
+    await ended(plan, reason);
+    // What comes later, from before and after the look, is not what it saw.
+    await record(db, canaryTraffic(traffic(plan, { seed: 'late' })));
+
+    const found = await verifyEvidence(db, plan.release);
+    assert.deepEqual(found.verdicts, []);
+    assert.deepEqual(found.looks, {
+      guards: { kept: 2, recomputed: 2 },
+      gate: { kept: 2, recomputed: 1 },
+    });
+    const { looks } = await listLooks(db, plan.release, { kind: 'gate' });
+    const last = looks.at(-1);
+    assert.ok(last);
+    assert.deepEqual(found.stop, {
+      at: new Date(ASKED_AT + 3 * DAY),
+      reason,
+      from: 'samples',
+      watermark: (last.look as { watermark: number }).watermark,
+      digest: digestOf(last.look),
+    });
+    assert.deepEqual((await verifyEvidence(db, plan.release, 9)).looks.gate, { kept: 2, recomputed: 2 });
+
+    // A look that saw no harm is made again only when it is asked for.
+    await changeLooks(plan, 'gate', 3 * HOUR, '{arms,canary,samples}', 1);
+    await verifyEvidence(db, plan.release);
+    await assert.rejects(
+      verifyEvidence(db, plan.release, 1),
+      mismatch(/^looks\[2026-01-05T03:00:00.000Z\]\.gate\.arms\.canary\.samples$/),
+    );
+    const estimate = /^looks\[2026-01-08T00:00:00.000Z\]\.gate\.guards\[0\]/;
+    await changeLooks(plan, 'gate', 3 * DAY, '{guards,0,estimate}', -0.9);
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(estimate));
+  });
+
+  it('is a mismatch when a sample was changed that it saw', async () => {
+    const plan = await canary();
+    const rows = canaryTraffic(traffic(plan, { quality: { canary: 0.6 } }));
+    await record(
+      db,
+      rows.filter(({ record: { at } }) => at < ASKED_AT + 3 * DAY),
+    );
+    await ended(plan, await watch(plan, fine, 3 * DAY));
+    await verifyEvidence(db, plan.release);
+    await db.query(
+      `update samples set failed = not failed
+        where id = (select id from samples where experiment = (select id from experiments where release = $1) order by id limit 1)`,
+      [plan.release],
+    );
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^looks\[.*\]\.gate\./));
+  });
+
+  it('recomputes from its measurements, when Prometheus saw the harm', async () => {
+    const plan = await canary();
+    await notYet(watch(plan, fine, HOUR));
+    const reason = await watch(plan, bad, 2 * HOUR);
+    await ended(plan, reason);
+    const { stop, looks } = await verifyEvidence(db, plan.release);
+    assert.deepEqual(
+      [stop?.at.getTime(), stop?.reason, stop?.from, stop?.watermark],
+      [ASKED_AT + 2 * HOUR, reason, 'measurements', null],
+    );
+    assert.deepEqual(looks.guards, { kept: 2, recomputed: 2 });
+
+    await changeLooks(plan, 'guards', 2 * HOUR, '{readings,0,measured,canary,value,value}', 0.01);
+    await assert.rejects(
+      verifyEvidence(db, plan.release),
+      mismatch(/^looks\[2026-01-05T02:00:00.000Z\]\.guards\./),
+    );
+  });
+
+  it('recomputes with what it remembered, when everybody was on the canary', async () => {
+    const plan = await canary();
+    await notYet(watch(plan, fine, HOUR));
+    await releases.move(plan.release, 'canary', 1);
+    await notYet(watch(plan, alone(2), 2 * HOUR));
+    await ended(plan, await watch(plan, alone(20), 3 * HOUR));
+    const { stop, looks } = await verifyEvidence(db, plan.release);
+    assert.equal(stop?.from, 'measurements');
+    assert.deepEqual(looks.guards, { kept: 3, recomputed: 3 });
+    await db.query(`delete from looks where release = $1 and kind = 'guards' and at = $2`, [
+      plan.release,
+      new Date(ASKED_AT + 2 * HOUR),
+    ]);
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(/\.guards\.after$/));
+  });
+
+  it('recomputes when nothing could be measured for too long', async () => {
+    const plan = await canary();
+    await notYet(watch(plan, fine, HOUR));
+    await ended(plan, await watch(plan, unreachable, HOUR + DAY));
+    const { stop } = await verifyEvidence(db, plan.release);
+    assert.equal(stop?.from, 'silence');
+  });
+
+  it('is none when somebody aborted the release', async () => {
+    const plan = await canary();
+    await notYet(watch(plan, fine, HOUR));
+    await ended(plan, 'aborted by approver: enough');
+    const { stop, reason } = await verifyEvidence(db, plan.release);
+    assert.deepEqual([stop, reason], [null, 'aborted by approver: enough']);
   });
 });
 

@@ -599,6 +599,8 @@ describe('the API', () => {
       const id = await start('judged');
       const plan = planGate(defaultGatePolicy, null);
       await savePlan(fixture.db, id, plan);
+      const verification = await as('auditor', 'GET', `/v1/releases/${id}/verification`);
+      assert.deepEqual([verification.status, verification.body.error?.code], [404, 'NOT_FOUND']);
       for (const second of [1, 2, 3]) {
         const at = new Date(Date.UTC(2026, 0, 5, 0, 0, second));
         await saveLook(fixture.db, id, { kind: second === 2 ? 'guards' : 'gate', at, look: { second } });
@@ -619,9 +621,6 @@ describe('the API', () => {
         next: null,
       });
       assert.deepEqual((await seconds('kind=guards')).seconds, [2]);
-
-      const verification = await as('auditor', 'GET', `/v1/releases/${id}/verification`);
-      assert.deepEqual([verification.status, verification.body.error?.code], [404, 'NOT_FOUND']);
     });
 
     it('plans a policy for an application, and refuses a wrong one', async () => {

@@ -307,6 +307,52 @@ ${more}`;
   }
 });
 
+describe('gate verify', () => {
+  const verified = {
+    release: 'shop/1',
+    plan: 'sha256:11',
+    verdicts: [{ horizon: 0, decision: 'continue', watermark: 41, digest: 'sha256:22' }],
+    looks: { guards: { kept: 2016, recomputed: 2016 }, gate: { kept: 2000, recomputed: 3 } },
+    reason: 'quality:judge: worse',
+    stop: {
+      at: '2026-01-08T00:00:00.000Z',
+      reason: 'quality:judge: worse',
+      from: 'samples',
+      watermark: 57,
+      digest: 'sha256:33',
+    },
+  };
+  const output = async (changes: object) => {
+    const stub = await startStub((_asked, response) => json(response, 200, { ...verified, ...changes }));
+    const { code, stdout } = await slipway(['gate', 'verify', 'shop/1', '--looks', '2'], stub.env);
+    await stub.stop();
+    assert.equal(code, 0);
+    assert.equal(stub.asked[0]?.path, '/v1/releases/shop%2F1/verification?looks=2');
+    return stdout;
+  };
+
+  it('says what was recomputed, and from what', async () => {
+    const stdout = await output({});
+    assert.match(stdout, /^1 +continue +41 +sha256:22$/m);
+    assert.match(stdout, /^stopped by a guard's look at 2026-01-08T00:00:00.000Z: quality:judge: worse$/m);
+    assert.match(stdout, /^ {2}recomputed from the raw samples up to batch 57; look sha256:33$/m);
+    assert.match(stdout, /^3 of 2000 looks at the ledger recomputed from the raw samples/m);
+    assert.match(stdout, /^2016 of 2016 looks at the guards recomputed from the measurements/m);
+    assert.match(
+      await output({ stop: { ...verified.stop, from: 'measurements', watermark: null } }),
+      /recomputed from Prometheus' measurements/,
+    );
+  });
+
+  it('says when no look was the reason, and when one cannot be recomputed', async () => {
+    assert.match(
+      await output({ stop: null, reason: 'aborted by bob' }),
+      /^no look stopped it; it ended with: aborted by bob$/m,
+    );
+    assert.match(await output({ stop: { ...verified.stop, watermark: null } }), /not recomputed/);
+  });
+});
+
 describe('the gate on files', () => {
   let folder: string;
   before(async () => {

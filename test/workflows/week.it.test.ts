@@ -10,7 +10,8 @@ import { createPrometheus } from '../../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter } from '../../adapters/serving/adapter.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
-import { listLooks, listVerdicts, verifyEvidence } from '../../store/evidence.ts';
+import { listLooks, listVerdicts } from '../../store/evidence.ts';
+import { verifyEvidence } from '../../store/gate-verification.ts';
 import { pushPrompt } from '../../store/prompts.ts';
 import { saveSpec } from '../../store/releases.ts';
 import { getRevision } from '../../store/revisions.ts';
@@ -46,6 +47,8 @@ const unused: ServingAdapter = {
   apply: () => assert.fail('applied a serving'),
   remove: () => assert.fail('removed a serving'),
   observe: () => assert.fail('observed a serving'),
+  changed: () => assert.fail('watched a serving'),
+  check: async () => [],
   list: async () => [],
 };
 
@@ -207,7 +210,11 @@ describe('a week under the default policy, on a server that skips time', () => {
     assert.ok(judgedAt - since >= 7 * DAY, `judged after ${(judgedAt - since) / DAY} days`);
     const [verdict] = await listVerdicts(db, 'week');
     assert.ok(verdict);
-    assert.ok((await verifyEvidence(db, 'week')).length > 0);
+    const verified = await verifyEvidence(db, 'week', 5);
+    assert.ok(verified.verdicts.length > 0);
+    assert.deepEqual(verified.looks.guards.recomputed, verified.looks.guards.kept);
+    assert.equal(verified.looks.gate.recomputed, 5);
+    assert.equal(verified.stop, null);
     assert.ok(
       (await listLooks(db, 'week', { limit: 1000 })).looks.length > 150,
       'every look of the week is kept',

@@ -21,6 +21,8 @@ const policy = {
   canary: { ...defaultPolicy.canary, guards: [{ metric: 'errors' as const, ratio: 1, plus: 0.05 }] },
 };
 
+const nothing = { requests: { missing: 'not asked' }, value: { missing: 'not asked' } };
+
 function reading(state: GuardState, given: Partial<GuardReading> = {}): GuardReading {
   const measured = state === 'ok' || state === 'failed';
   return {
@@ -31,12 +33,19 @@ function reading(state: GuardState, given: Partial<GuardReading> = {}): GuardRea
     limit: measured ? 0.06 : null,
     requests: measured ? { canary: 100, stable: 900 } : { canary: null, stable: null },
     message: `errors ${state}`,
+    measured: { canary: nothing, stable: nothing },
     ...given,
   };
 }
 
 function look(readings: GuardReading[], at: number, { memory = noMemory, weight = 0.1 } = {}): WatchedGuards {
-  return watchedGuards({ readings, memory, weight, policy: policy.canary, now: SINCE + at });
+  return watchedGuards({
+    readings,
+    last: { at: SINCE, memory },
+    weight,
+    policy: policy.canary,
+    now: SINCE + at,
+  });
 }
 
 const decide = (guards: WatchedGuards, at: number, gate: WatchedGate | null = null) =>
@@ -53,6 +62,9 @@ function gateLook(given: Partial<WatchedGate>): WatchedGate {
     sampleRatio: { stable: 900, canary: 101, lnBayesFactor: 0, pValue: 1, broken: false },
     reasons: [],
     arms: { stable: { users: 900, samples: 3600 }, canary: { users: 101, samples: 412 } },
+    watermark: 7,
+    planDigest: 'sha256:plan',
+    figuresDigest: 'sha256:figures',
     ...given,
   };
 }
