@@ -135,6 +135,8 @@ describe('the figures of the gate', () => {
           const sql = await readFigures(db, window, metrics);
           const memory = await figuresFromSamples(db, window, metrics, sql.watermark);
           assert.deepEqual(json(sql.figures), json(memory));
+          const inParts = await figuresFromSamples(db, window, metrics, sql.watermark, 20);
+          assert.deepEqual(json(inParts), json(memory));
         },
       ),
       { numRuns: 60 },
