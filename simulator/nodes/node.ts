@@ -76,7 +76,9 @@ export class Node {
     const now = new Date();
     const status = nodeStatus(this.#spec, this.#address, this.#since, now);
     await this.#api.core.patchNodeStatus({ name, body: { status } }, strategicMergePatch);
-    const renewal = { spec: { renewTime: now, holderIdentity: name, leaseDurationSeconds: LEASE_SECONDS } };
+    const renewal = {
+      spec: { renewTime: microTime(now), holderIdentity: name, leaseDurationSeconds: LEASE_SECONDS },
+    };
     try {
       await this.#api.coordination.patchNamespacedLease(
         { name, namespace: LEASES, body: renewal },
@@ -100,4 +102,9 @@ export class Node {
 
 function ignoreMissing(error: unknown): void {
   if (statusOf(error) !== 404) throw error;
+}
+
+/** Kubernetes reads this kind of time only with six decimals. */
+function microTime(time: Date): string {
+  return time.toISOString().replace('Z', '000Z');
 }
