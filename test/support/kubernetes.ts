@@ -30,7 +30,7 @@ export interface TestKubernetes {
   kubeconfig: string;
   /** Its processes when the test started its own, for fault tests; undefined when it shares one. */
   control: LocalKubernetes | undefined;
-  /** Makes a namespace in which pods can be created. It goes at the latest with `stop()`. */
+  /** Makes a namespace in which pods can be created. `stop()` removes it. */
   createNamespace: (labels?: Readonly<Record<string, string>>) => Promise<string>;
   /** Returns when the namespace and all that was in it are gone, pods that no node has ended included. */
   removeNamespace: (namespace: string) => Promise<void>;
@@ -53,10 +53,6 @@ export async function startKubernetes({ own = false }: TestKubernetesOptions = {
   admin.loadFromFile(kubeconfig);
   const core = admin.makeApiClient(CoreV1Api);
   const namespaces = new Set<string>();
-  const removeNamespace = async (namespace: string): Promise<void> => {
-    namespaces.delete(namespace);
-    await removed(core, namespace);
-  };
   return {
     url: admin.getCurrentCluster()?.server ?? '',
     admin,
@@ -69,7 +65,11 @@ export async function startKubernetes({ own = false }: TestKubernetesOptions = {
       await usable(core, name);
       return name;
     },
-    removeNamespace,
+    removeNamespace: async (namespace) => {
+      namespaces.delete(namespace);
+      await askToGo(core, namespace);
+      await gone(core, namespace);
+    },
     asUser: (name, group) => impersonating(admin, name, group),
     asServiceAccount: async (namespace, name) => {
       const { status } = await core.createNamespacedServiceAccountToken({
@@ -86,7 +86,8 @@ export async function startKubernetes({ own = false }: TestKubernetesOptions = {
     },
     stop: async () => {
       if ('stop' in server) await server.stop();
-      else await Promise.all([...namespaces].map(removeNamespace));
+      // Not waited for: a namespace takes five seconds to go, even an empty one.
+      else await Promise.all([...namespaces].map((namespace) => askToGo(core, namespace)));
       folder.remove();
     },
   };
@@ -110,17 +111,24 @@ async function usable(core: CoreV1Api, namespace: string): Promise<void> {
 
 const missing = (error: unknown): boolean => error instanceof ApiException && error.code === 404;
 
-async function removed(core: CoreV1Api, namespace: string): Promise<void> {
+/** A pod on a node that is gone would wait for it forever. */
+const endPods = (core: CoreV1Api, namespace: string) =>
+  core.deleteCollectionNamespacedPod({ namespace, gracePeriodSeconds: 0 });
+
+/** From here on nothing new comes into the namespace. */
+async function askToGo(core: CoreV1Api, namespace: string): Promise<void> {
   try {
     await core.deleteNamespace({ name: namespace });
+    await endPods(core, namespace);
   } catch (error) {
-    if (missing(error)) return;
-    throw error;
+    if (!missing(error)) throw error;
   }
-  const gone = async (): Promise<boolean> => {
+}
+
+async function gone(core: CoreV1Api, namespace: string): Promise<void> {
+  const isMissing = async (): Promise<boolean> => {
     try {
-      // A pod on a node that is gone would wait for it forever.
-      await core.deleteCollectionNamespacedPod({ namespace, gracePeriodSeconds: 0 });
+      await endPods(core, namespace); // again, for one that was on its way in
       await core.readNamespace({ name: namespace });
       return false;
     } catch (error) {
@@ -128,7 +136,7 @@ async function removed(core: CoreV1Api, namespace: string): Promise<void> {
       throw error;
     }
   };
-  await waitUntil(`namespace ${namespace} is gone`, gone, { timeoutMs: 60_000, everyMs: 200 });
+  await waitUntil(`namespace ${namespace} is gone`, isMissing, { timeoutMs: 60_000, everyMs: 200 });
 }
 
 function withUser(admin: KubeConfig, user: { token?: string; impersonateUser?: string }): KubeConfig {

@@ -25,7 +25,7 @@ import { waitUntil } from '../../../deploy/local/probe.ts';
 import { Supervisor } from '../../../deploy/local/processes.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
-import { temporaryFolder } from '../../support/stack.ts';
+import { SHARED_KUBECONFIG, temporaryFolder } from '../../support/stack.ts';
 
 const folder = temporaryFolder();
 after(folder.remove);
@@ -190,6 +190,29 @@ test('a namespace goes with pods that wait for a node that is gone', async () =>
   await core.deleteNode({ name: 'leaving' });
   await kubernetes.removeNamespace(namespace);
   await assert.rejects(core.readNamespace({ name: namespace }), { code: 404 });
+});
+
+test('tests that share a control plane keep apart by namespaces, and leave none', async () => {
+  const before = process.env[SHARED_KUBECONFIG];
+  process.env[SHARED_KUBECONFIG] = kubernetes.kubeconfig;
+  try {
+    const [one, other] = await Promise.all([startKubernetes(), startKubernetes()]);
+    assert.deepEqual([one.url, one.control], [kubernetes.url, undefined]);
+    const [mine, theirs] = await Promise.all([one.createNamespace({ team: 'a' }), other.createNamespace()]);
+    const { metadata } = await core.readNamespace({ name: mine });
+    assert.equal(metadata?.labels?.team, 'a');
+    const fromFile = new KubeConfig();
+    fromFile.loadFromFile(one.kubeconfigFile(await one.asServiceAccount(mine, 'default')));
+    assert.equal(await listPods(fromFile, mine), 403, 'known, and allowed nothing');
+    await one.stop();
+    const namespaces = async () => (await core.listNamespace()).items.map(({ metadata }) => metadata?.name);
+    await waitUntil('its namespace is gone', async () => !(await namespaces()).includes(mine), WITHIN);
+    assert.equal((await core.readNamespace({ name: theirs })).status?.phase, 'Active');
+    await other.stop();
+  } finally {
+    if (before === undefined) delete process.env[SHARED_KUBECONFIG];
+    else process.env[SHARED_KUBECONFIG] = before;
+  }
 });
 
 test('the API server may be killed or restarted: everybody goes on with what they knew', async () => {
