@@ -1,6 +1,4 @@
 import { SlipwayError } from '../../domain/errors.ts';
-import { flagArguments } from '../../domain/serving/flags.ts';
-import type { Serving } from '../../domain/serving/serving.ts';
 
 /** Reads a command as people configure it: a JSON array of strings, or words parted by spaces. */
 export function parseCommand(text: string): string[] {
@@ -22,20 +20,4 @@ function parseArray(text: string): string[] | null {
   } catch {
     return null;
   }
-}
-
-/** vLLM's arguments for one replica: `serve MODEL --served-model-name … --host … --port …` and the runtime's flags by name. */
-export function vllmArguments(serving: Serving, address: { host: string; port: number }): string[] {
-  const { model, runtime } = serving;
-  return [
-    'serve',
-    model.name,
-    '--served-model-name',
-    model.name,
-    '--host',
-    address.host,
-    '--port',
-    String(address.port),
-    ...flagArguments(runtime),
-  ];
 }

@@ -6,8 +6,8 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { SlipwayError } from '../../../domain/errors.ts';
+import { vllmArguments } from '../../../domain/serving/command.ts';
 import type { Serving } from '../../../domain/serving/serving.ts';
-import { vllmArguments } from '../command.ts';
 import { endGroup, findProcess, isAlive, killGroup, processesWithEnvironment } from './processes.ts';
 import { forgetReplica, logFile, type ReplicaRecord, readReplica, writeReplica } from './records.ts';
 

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseCommand, vllmArguments } from '../../../adapters/serving/command.ts';
+import { parseCommand } from '../../../adapters/serving/command.ts';
 import { remedyFor } from '../../../adapters/serving/diagnosis.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
-import { exampleServing } from '../../support/servings.ts';
 
 test('a command is words, or a JSON array where a word holds a space', () => {
   assert.deepEqual(parseCommand(' vllm '), ['vllm']);
@@ -16,14 +15,6 @@ test('a command is words, or a JSON array where a word holds a space', () => {
       bad,
     );
   }
-});
-
-test('the same runtime gives the same command line, in whatever order its flags were written', () => {
-  const address = { host: '127.0.0.1', port: 8000 };
-  const one = exampleServing(1, { 'max-num-seqs': 8, 'enable-prefix-caching': true });
-  const flags = { enable_prefix_caching: true, max_num_seqs: 8, 'max-model-len': 8192 };
-  const other = { ...one, runtime: { ...one.runtime, flags } };
-  assert.deepEqual(vllmArguments(one, address), vllmArguments(other, address));
 });
 
 test('what the log says has a remedy', () => {
