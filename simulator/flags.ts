@@ -26,6 +26,7 @@ const meaningful = {
   'kv-cache-dtype': 'text',
   dtype: 'text',
   'block-size': 'int',
+  'shutdown-timeout': 'int',
 } as const satisfies Record<string, Kind>;
 
 /** vLLM's flags that are taken, checked for their kind, and change nothing here. */
@@ -79,7 +80,6 @@ const accepted: Record<string, Kind> = {
   'root-path': 'text',
   'scheduling-policy': 'text',
   seed: 'int',
-  'shutdown-timeout': 'int',
   'speculative-config': 'text',
   'swap-space': 'float',
   tokenizer: 'text',

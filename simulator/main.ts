@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -5,6 +6,7 @@ import { loadKnowledge } from './answers/knowledge.ts';
 import { realClock } from './engine/clock.ts';
 import { Engine } from './engine/engine.ts';
 import { EngineMetrics } from './engine/engine-metrics.ts';
+import { checkMachine } from './engine/machine.ts';
 import { planMemory } from './engine/memory.ts';
 import { loadArchitecture } from './engine/model.ts';
 import { StartRefused } from './engine/refused.ts';
@@ -32,6 +34,7 @@ async function serve(flags: Flags): Promise<void> {
   const given = process.env.SIMULATOR_MODELS;
   const architecture = loadArchitecture(model, given === undefined ? [ownModels] : [given, ownModels]);
   const ranks = flags['tensor-parallel-size'] ?? 1;
+  checkMachine(ranks);
   const blockSize = flags['block-size'] ?? DEFAULT_BLOCK_SIZE;
   const gpuMemoryUtilization = flags['gpu-memory-utilization'] ?? 0.9;
   const plan = planMemory(architecture, {
@@ -86,13 +89,27 @@ async function serve(flags: Flags): Promise<void> {
     streamInterval: flags['stream-interval'] ?? 1,
     promptTokensDetails: flags['enable-prompt-tokens-details'] ?? false,
     requestIdHeaders: flags['enable-request-id-headers'] ?? false,
+    draining: () => draining,
   });
   const end = () => {
     engine.stop();
     http.closeAllConnections();
     process.exit(0);
   };
-  process.on('SIGTERM', end);
+  let draining = false;
+  const answering = new Set<ServerResponse>();
+  http.on('request', (_, response) => {
+    answering.add(response);
+    response.once('close', () => {
+      answering.delete(response);
+      if (draining && answering.size === 0) end();
+    });
+  });
+  process.on('SIGTERM', () => {
+    if (draining || answering.size === 0 || (flags['shutdown-timeout'] ?? 0) === 0) end();
+    draining = true;
+    setTimeout(end, (flags['shutdown-timeout'] ?? 0) * 1000);
+  });
   process.on('SIGINT', end);
   console.log(`INFO vLLM API server version ${VERSION} (simulated), model ${model}`);
   console.log(`INFO GPU KV cache size: ${cacheTokens.toLocaleString('en')} tokens`);

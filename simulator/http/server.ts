@@ -25,6 +25,8 @@ export interface HttpSettings {
   streamInterval: number;
   promptTokensDetails: boolean;
   requestIdHeaders: boolean;
+  /** True while the server drains: nothing new is taken. */
+  draining?: () => boolean;
 }
 
 export function makeHttpServer(server: ModelServer, metrics: EngineMetrics, settings: HttpSettings): Server {
@@ -41,6 +43,10 @@ export function makeHttpServer(server: ModelServer, metrics: EngineMetrics, sett
     const path = (request.url ?? '/').split('?')[0] ?? '/';
     if (path.startsWith('/v1') && !authorised(request, settings.apiKeys)) {
       json(response, 401, { error: 'Unauthorized' });
+      return;
+    }
+    if (settings.draining?.() === true && path !== '/metrics') {
+      json(response, 503, { error: 'Server is unavailable. Please try again later.' });
       return;
     }
     switch (`${request.method} ${path}`) {

@@ -23,6 +23,7 @@ import type { NodeContext } from './node-context.ts';
 import { httpGet, probeOnce } from './probe-once.ts';
 import { keepProbing } from './probing.ts';
 import { ContainerProcess, type Exit } from './process.ts';
+import { quantity } from './quantity.ts';
 
 /** What a container needs of the pod that it is in. */
 export interface ContainerContext {
@@ -174,13 +175,11 @@ export class Container {
     const last = this.status.state?.terminated ?? this.status.lastState?.terminated;
     if (last !== undefined) this.#set({ restartCount: this.status.restartCount + 1 });
     rmSync(join(this.#context.folder, `${this.status.restartCount - 2}.log`), { force: true });
-    const gpus = this.spec.resources?.limits?.['nvidia.com/gpu'];
     const environment = {
       PATH: process.env.PATH ?? '',
       HOME: this.#context.folder,
       HOSTNAME: pod.metadata?.name ?? '',
-      SIMULATOR_GPU_MEMORY_GIB: String(gpuMemoryGiB(node.gpuProduct)),
-      SIMULATOR_GPUS: gpus ?? '0',
+      ...machine(this.spec, node.gpuProduct),
       ...node.environment,
       ...own,
       [MARK]: node.groups.mark,
@@ -333,6 +332,16 @@ export class Container {
   async #pause(ms: number): Promise<void> {
     await delay(ms, undefined, { signal: this.#ending.signal });
   }
+}
+
+/** What the simulator is to know of the machine that the container sees. */
+function machine({ resources }: V1Container, gpuProduct: string | undefined): Record<string, string> {
+  const { 'nvidia.com/gpu': gpus = '0', memory } = resources?.limits ?? {};
+  return {
+    SIMULATOR_GPUS: gpus,
+    SIMULATOR_GPU_MEMORY_GIB: String(gpuMemoryGiB(gpuProduct)),
+    ...(memory === undefined ? {} : { SIMULATOR_HOST_MEMORY_GIB: String(quantity(memory) / 2 ** 30) }),
+  };
 }
 
 /** A program says by status 137 that it ran out of memory; a process that somebody killed has just failed. */
