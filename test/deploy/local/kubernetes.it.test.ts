@@ -307,3 +307,10 @@ test('a part that does not start is an error that shows its log', async () => {
     await supervisor.stopAll();
   }
 });
+
+test('it stops as a whole before its supervisor does', async () => {
+  const { etcd, apiServer, controllerManager, scheduler } = control;
+  await control.stop();
+  const running = [etcd, apiServer, controllerManager, scheduler].filter((part) => part.running);
+  assert.deepEqual(running, []);
+});
