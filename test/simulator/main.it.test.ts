@@ -64,6 +64,40 @@ describe('simulator process', () => {
     }, 'a cut answer must not look complete');
   });
 
+  it('takes nothing new but finishes what is in flight when it is told a shutdown timeout', async (test) => {
+    const port = await freePort();
+    const args = ['--shutdown-timeout', '60', '--host', '127.0.0.1', '--port', String(port)];
+    const child = start([small, ...args], { SIMULATOR_SPEED: '1' });
+    test.after(() => child.kill('SIGKILL'));
+    const url = `http://127.0.0.1:${port}`;
+    await eventually(async () => (await fetch(`${url}/health`).catch(() => null))?.ok === true, 'health');
+    const message = { messages: [{ role: 'user', content: 'Hello' }], ignore_eos: true, max_tokens: 100 };
+    const request = { method: 'POST', body: JSON.stringify({ ...message, stream: true }) };
+    const response = await fetch(`${url}/v1/chat/completions`, request);
+    const ended = once(child, 'exit');
+    child.kill('SIGTERM');
+    await eventually(async () => (await fetch(`${url}/health`)).status === 503, 'draining');
+    const refused = await fetch(`${url}/v1/chat/completions`, request);
+    assert.equal(refused.status, 503);
+    assert.deepEqual(await refused.json(), { error: 'Server is unavailable. Please try again later.' });
+    assert.equal((await fetch(`${url}/metrics`)).status, 200);
+    assert.match(await response.text(), /data: \[DONE\]\n\n$/);
+    assert.deepEqual(await ended, [0, null]);
+  });
+
+  it('refuses more ranks than GPUs, and ends like killed when the host has too little memory', async () => {
+    const none = await outcome(start([small], { SIMULATOR_GPUS: '0' }));
+    assert.match(none.stderr, /^RuntimeError: Failed to infer device type/);
+    const few = await outcome(start([small, '-tp', '4'], { SIMULATOR_GPUS: '1' }));
+    assert.match(
+      few.stderr,
+      /World size \(4\) is larger than the number of available GPUs \(1\) in this node/,
+    );
+    assert.deepEqual([none.status, few.status], [1, 1]);
+    const poor = { SIMULATOR_GPUS: '1', SIMULATOR_HOST_MEMORY_GIB: '5' };
+    assert.deepEqual(await outcome(start([small], poor)), { status: 137, stderr: '' });
+  });
+
   it('ends with status 2 on an unknown flag, as argparse does', async () => {
     const { status, stderr } = await outcome(start([small, '--max-modell-len', '1']));
     assert.equal(status, 2);
