@@ -19,13 +19,20 @@ export interface WatchOptions<T extends WatchedObject> {
   /** Everything that is there: at first, and after a time in which changes may have been missed. */
   onList: (objects: T[]) => void;
   onChange: (type: 'ADDED' | 'MODIFIED' | 'DELETED', object: T) => void;
+  /** null: the server has just answered; else why it did not. */
+  onTouch?: ((error: unknown) => void) | undefined;
   log: Logger;
   /** Ends the watch; the promise then resolves. */
   signal: AbortSignal;
 }
 
-/** The server ends a watch after so long, seconds; the next goes on where it was. */
-const WATCH_SECONDS = 240;
+/**
+ * The server ends a watch after so long, seconds; the next goes on where it was. Shorter than the library waits in silence (30 s), so that
+ * one which is silent for longer is a server that hangs.
+ */
+const WATCH_SECONDS = 25;
+/** A watch that ends in good order sooner, ms, is no sign of life: some proxy cuts it short. */
+const SHORTEST_WATCH_MS = 1_000;
 const FIRST_PAUSE_MS = 200;
 const LONGEST_PAUSE_MS = 5_000;
 
@@ -34,7 +41,7 @@ const LONGEST_PAUSE_MS = 5_000;
  * ends, and lists anew when the server has forgotten that version (410). Errors are ridden out with growing pauses; it never rejects.
  */
 export async function watchObjects<T extends WatchedObject>(options: WatchOptions<T>): Promise<void> {
-  const { client, resource, namespace, labelSelector, onList, log, signal } = options;
+  const { client, resource, namespace, labelSelector, onList, onTouch, log, signal } = options;
   let version: string | null = null;
   let pause = FIRST_PAUSE_MS;
   while (!signal.aborted) {
@@ -43,13 +50,16 @@ export async function watchObjects<T extends WatchedObject>(options: WatchOption
         const listed = await client.list<T>(resource, { namespace, labelSelector, signal });
         version = listed.resourceVersion;
         onList(listed.items);
+        onTouch?.(null);
       }
       const ended: Ended = await follow(options, version);
       version = ended.version;
       if (!ended.lived) throw ended.error ?? new Error('the watch ended before it said anything');
       pause = FIRST_PAUSE_MS;
+      onTouch?.(null);
     } catch (error) {
       if (signal.aborted) return;
+      onTouch?.(error);
       log.debug({ err: error, resource: resource.plural }, 'a watch is taken up again');
       // Half of it at random: clients that lost one server together do not come back together.
       await delay(pause * (0.5 + Math.random() / 2), undefined, { signal }).catch(() => {});
@@ -61,7 +71,7 @@ export async function watchObjects<T extends WatchedObject>(options: WatchOption
 interface Ended {
   /** Where to go on; null: list anew. */
   version: string | null;
-  /** It said something before it ended, or was silent for as long as the library waits (30 s). */
+  /** It said something before it ended, or had nothing to say until the server ended it. */
   lived: boolean;
   error: unknown;
 }
@@ -73,6 +83,7 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
   let version: string | null = from;
   let lived = false;
   let refusal: unknown = null;
+  const since = performance.now();
   const place: Place = { namespace };
   const query = {
     resourceVersion: from,
@@ -84,7 +95,8 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
     const done = (error: unknown): void => {
       signal.removeEventListener('abort', abort);
       const gone = statusOf(error) === 410 || statusOf(refusal) === 410;
-      resolve({ version: gone ? null : version, lived: lived || isSilence(error), error: refusal ?? error });
+      const quiet = !error && refusal === null && performance.now() - since >= SHORTEST_WATCH_MS;
+      resolve({ version: gone ? null : version, lived: lived || quiet, error: refusal ?? error });
     };
     let connection: AbortController | undefined;
     const abort = (): void => {
@@ -99,6 +111,7 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
         return;
       }
       lived = true;
+      options.onTouch?.(null);
       version = object.metadata.resourceVersion ?? version;
       if (type === 'ADDED' || type === 'MODIFIED' || type === 'DELETED') onChange(type, object);
     };
@@ -112,8 +125,6 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
       .catch(done);
   });
 }
-
-const isSilence = (error: unknown): boolean => error instanceof Error && error.name === 'TimeoutError';
 
 /** Of the library's error for an answer that is no success, or of the `Status` that a watch ends with. */
 function statusOf(error: unknown): number | null {
