@@ -21,9 +21,11 @@ export function addSystemCommands(program: Command): void {
     .description(
       'bring up the local stack, on the state that it was left in; npm start runs the example besides',
     )
-    .action(async () => {
+    .option('--kubernetes', 'servings on Kubernetes: that of KUBECONFIG, or one here with simulated GPU nodes')
+    .action(async ({ kubernetes }: { kubernetes?: boolean }) => {
       const start = fileURLToPath(new URL('../../deploy/local/start.ts', import.meta.url));
-      const stack = spawn(process.execPath, [start, '--stack'], { stdio: 'inherit' });
+      const options = kubernetes ? ['--kubernetes'] : [];
+      const stack = spawn(process.execPath, [start, '--stack', ...options], { stdio: 'inherit' });
       // Ctrl-C reaches the whole group: the stack ends itself, and this waits for it.
       process.on('SIGINT', () => {});
       process.on('SIGTERM', () => stack.kill('SIGTERM'));

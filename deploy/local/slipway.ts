@@ -31,6 +31,9 @@ export interface Slipway {
   keys: LocalKeys;
 }
 
+/** What the simulated vLLM needs to answer the example's customers. */
+export const simulatorEnv = { SIMULATOR_KNOWLEDGE: join(root, 'examples/support-answers/knowledge.yaml') };
+
 /** The model that judges answers, on a vLLM of its own. */
 const JUDGE_MODEL = 'meta-llama/Llama-3.1-8B-Instruct';
 
@@ -56,7 +59,7 @@ export async function startSlipway(supervisor: Supervisor, stack: Stack, say: Sa
     SLIPWAY_USER_HASH_KEY: secrets.userHash,
     SLIPWAY_WORKER_METRICS_ADDRESS: `127.0.0.1:${ports.workerMetrics}`,
     SLIPWAY_EVALUATOR_PORT: String(ports.evaluator),
-    SIMULATOR_KNOWLEDGE: join(root, 'examples/support-answers/knowledge.yaml'),
+    ...simulatorEnv,
     SLIPWAY_JUDGE_URL: `${judgeUrl}/v1`,
     SLIPWAY_JUDGE_MODEL: JUDGE_MODEL,
     SLIPWAY_VLLM_COMMAND: JSON.stringify([process.execPath, join(root, 'simulator/main.ts')]),
@@ -79,15 +82,21 @@ export async function startSlipway(supervisor: Supervisor, stack: Stack, say: Sa
     { targets: [`127.0.0.1:${ports.judge}`], labels: { job: 'judge' } },
   ]);
   const [api, gateway, worker] = await Promise.all([
-    supervisor.start(node('api', 'api/main.ts', { ready: answering(`${apiUrl}/healthz`) })),
+    supervisor.start(
+      node('api', 'api/main.ts', {
+        env: { ...env, ...stack.cluster?.api },
+        ready: answering(`${apiUrl}/healthz`),
+      }),
+    ),
     supervisor.start(
       node('gateway', 'gateway/main.ts', {
-        env: { ...env, SLIPWAY_STATE_DIR: join(stack.state, 'gateway') },
+        env: { ...env, ...stack.cluster?.gateway, SLIPWAY_STATE_DIR: join(stack.state, 'gateway') },
         ready: answering(`${gatewayUrl}/healthz`),
       }),
     ),
     supervisor.start(
       node('worker', 'workers/main.ts', {
+        env: { ...env, ...stack.cluster?.worker },
         ready: answering(`http://127.0.0.1:${ports.workerMetrics}/metrics`),
       }),
     ),

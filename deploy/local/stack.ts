@@ -7,6 +7,7 @@ import { loadTopology, type Topology } from '../../adapters/temporal/topology.ts
 import { SlipwayError } from '../../domain/errors.ts';
 import { openDatabase } from '../../store/database.ts';
 import { migrate } from '../../store/migrate.ts';
+import { type Cluster, configuredCluster, startLocalCluster } from './kubernetes/cluster.ts';
 import { takeLock } from './lock.ts';
 import { choosePort } from './ports.ts';
 import { type LocalPostgres, startLocalPostgres } from './postgres.ts';
@@ -16,7 +17,16 @@ import { type LocalTemporal, startLocalTemporal } from './temporal.ts';
 import { type LocalTemporalUi, startLocalTemporalUi } from './temporal-ui.ts';
 import type { Say } from './tools/build.ts';
 import { resolveTool } from './tools/resolve.ts';
-import { prometheus, type Tool, temporalServer, temporalUi } from './tools/spec.ts';
+import {
+  etcd,
+  kubeApiserver,
+  kubeControllerManager,
+  kubeScheduler,
+  prometheus,
+  type Tool,
+  temporalServer,
+  temporalUi,
+} from './tools/spec.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const DEFAULT_STATE = join(ROOT, '.slipway');
@@ -34,6 +44,8 @@ export interface StackOptions {
   /** What the local Prometheus scrapes from the start. */
   targets?: readonly TargetGroup[];
   scrapeIntervalMs?: number;
+  /** Servings run on Kubernetes: on that of KUBECONFIG, or on one of this machine whose simulated vLLM gets these variables. */
+  kubernetes?: { simulator: Readonly<Record<string, string>> };
   env?: NodeJS.ProcessEnv;
 }
 
@@ -48,6 +60,8 @@ export interface Stack {
   temporalUi: LocalTemporalUi | undefined;
   prometheusUrl: string;
   prometheus: LocalPrometheus | undefined;
+  /** undefined: servings are processes of this machine. */
+  cluster: Cluster | undefined;
   /** What temporal.yaml says and a configured Temporal does not have. */
   notSet: readonly NotSet[];
   /** Tells the processes of Slipway where the parts are. */
@@ -151,8 +165,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const topology = await loadTopology();
   const localTemporal = !temporalConfigured(env);
   const localPrometheus = !env.PROMETHEUS_URL;
+  const localCluster = options.kubernetes !== undefined && !env.KUBECONFIG;
   const programs = await programsFor(
-    [...(localTemporal ? [temporalServer, temporalUi] : []), ...(localPrometheus ? [prometheus] : [])],
+    [
+      ...(localTemporal ? [temporalServer, temporalUi] : []),
+      ...(localPrometheus ? [prometheus] : []),
+      ...(localCluster ? [etcd, kubeApiserver, kubeControllerManager, kubeScheduler] : []),
+    ],
     say,
   );
   const program = (tool: Tool): string => programs.get(tool) ?? tool.name;
@@ -219,9 +238,32 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const prometheusUrl = metrics?.url ?? env.PROMETHEUS_URL ?? '';
   if (!metrics) say(`Prometheus is the configured one at ${shownUrl(prometheusUrl)}`);
 
+  const clusterOf = async (): Promise<Cluster | undefined> => {
+    if (options.kubernetes === undefined) return undefined;
+    if (!localCluster) return configuredCluster(env, say);
+    return timed(
+      say,
+      ({ url, nodes }: Cluster) => `Kubernetes is up at ${url} with ${nodes} simulated GPU nodes`,
+      async () =>
+        startLocalCluster({
+          supervisor,
+          programs: {
+            etcd: program(etcd),
+            apiServer: program(kubeApiserver),
+            controllerManager: program(kubeControllerManager),
+            scheduler: program(kubeScheduler),
+          },
+          state,
+          port: await port('kubernetes', 6443),
+          env: options.kubernetes?.simulator ?? {},
+        }),
+    );
+  };
+
   return {
     state,
     topology,
+    cluster: await clusterOf(),
     databaseUrl,
     postgres,
     temporalAddress,

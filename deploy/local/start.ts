@@ -1,7 +1,8 @@
 /**
  * `npm start`: the main job on real parts of this machine. `--once` ends after it, with 0 only if every release ended as it should;
  * without it the parts stay up until Ctrl-C. Each start begins with an empty state folder, so that it tells the same story.
- * `--stack` (`slipway up`): the parts alone, on the state that the last one left.
+ * `--stack` (`slipway up`): the parts alone, on the state that the last one left. `--kubernetes`: servings run on a Kubernetes cluster, that of
+ * KUBECONFIG or one of this machine with simulated GPU nodes.
  */
 import { join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -9,7 +10,7 @@ import { stopAll as stopServings } from '../../adapters/serving/local/local.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { runMainJob } from './main-job.ts';
 import { Supervisor } from './processes.ts';
-import { type Slipway, startSlipway } from './slipway.ts';
+import { type Slipway, simulatorEnv, startSlipway } from './slipway.ts';
 import { DEFAULT_STATE, type Stack, startStack } from './stack.ts';
 import { since } from './story.ts';
 
@@ -17,6 +18,7 @@ const { values } = parseArgs({
   options: {
     once: { type: 'boolean', default: false },
     stack: { type: 'boolean', default: false },
+    kubernetes: { type: 'boolean', default: false },
     state: { type: 'string' },
   },
 });
@@ -28,7 +30,13 @@ supervisor.stopOnSignals(() => stopServings(state));
 async function main(): Promise<number> {
   const started = performance.now();
   say('Slipway: bringing up Postgres, Temporal, Prometheus, and Slipway itself');
-  const stack = await startStack({ supervisor, state, say, fresh: !values.stack });
+  const stack = await startStack({
+    supervisor,
+    state,
+    say,
+    fresh: !values.stack,
+    ...(values.kubernetes ? { kubernetes: { simulator: simulatorEnv } } : {}),
+  });
   const slipway = await startSlipway(supervisor, stack, say);
   if (values.stack) {
     tellAddresses(stack, slipway);
@@ -58,6 +66,11 @@ function tellAddresses(stack: Stack, slipway: Slipway): void {
   say(`  Gateway        ${slipway.gatewayUrl}/v1  (model support-answers)`);
   say(`  API            ${slipway.apiUrl}/openapi.json`);
   say(`  Prometheus     ${stack.prometheusUrl}`);
+  if (stack.cluster?.kubeconfig !== undefined) {
+    say(
+      `  Kubernetes     KUBECONFIG=${relative(process.cwd(), stack.cluster.kubeconfig)} kubectl -n slipway get pods`,
+    );
+  }
   say(
     `  Keys and logs  ${relative(process.cwd(), stack.state)}/keys.json, ${relative(process.cwd(), stack.state)}/logs/`,
   );
