@@ -21,7 +21,10 @@ export function addSystemCommands(program: Command): void {
     .description(
       'bring up the local stack, on the state that it was left in; npm start runs the example besides',
     )
-    .option('--kubernetes', 'servings on Kubernetes: that of KUBECONFIG, or one here with simulated GPU nodes')
+    .option(
+      '--kubernetes',
+      'servings on Kubernetes: that of KUBECONFIG, or one here with simulated GPU nodes',
+    )
     .action(async ({ kubernetes }: { kubernetes?: boolean }) => {
       const start = fileURLToPath(new URL('../../deploy/local/start.ts', import.meta.url));
       const options = kubernetes ? ['--kubernetes'] : [];
