@@ -1,6 +1,6 @@
 import type { Logger } from 'pino';
 import { SlipwayError } from '../domain/errors.ts';
-import type { Database } from '../store/database.ts';
+import type { Database, Queryable } from '../store/database.ts';
 import { fenceMoves, getRelease, loadSpec, recordCanarySince } from '../store/releases.ts';
 import { acknowledgementOf, findRoute, moveTraffic, type NewRoute, type RouteRow } from '../store/routes.ts';
 import type { Move, ReleaseActivities } from './contract.ts';
@@ -34,14 +34,18 @@ export function createTrafficActivities({
   };
 }
 
-/** @returns the generation to wait for; null when there is nothing to wait for: there is no route, or the next release has it */
+/**
+ * Fence, read, then fence and compare-and-set in one transaction. So nothing of an earlier move is written after the first fence, however
+ * late its attempt goes on; what it wrote before is what is read; and a later move that fences in between keeps this one out.
+ * @returns the generation to wait for; null when there is nothing to wait for: there is no route, or the next release has it
+ */
 async function writeRoute(db: Database, releaseId: string, move: Move): Promise<number | null> {
   const release = await getRelease(db, releaseId);
   const { policy } = await loadSpec(db, release.spec);
+  const fence = (tx: Queryable) => fenceMoves(tx, release.id, move.phase);
   for (;;) {
-    // In this order: read, fence, compare-and-set. A later move that fences in between writes the route, and the set below fails.
+    await fence(db);
     const standing = await findRoute(db, release.application);
-    await fenceMoves(db, release.id, move.phase);
     if (standing !== null && standing.release !== null && standing.release !== release.id) {
       if (move.to === 'withdrawn') return null;
       throw new SlipwayError(
@@ -55,12 +59,13 @@ async function writeRoute(db: Database, releaseId: string, move: Move): Promise<
       );
     }
     const wanted = routeAfter(move, release, policy, standing);
-    if (wanted === null) return null;
+    // It is withdrawn already, perhaps by an attempt that the gateways have not acknowledged yet.
+    if (wanted === null) return standing?.generation ?? null;
     try {
       if (move.canarySince !== null) await recordCanarySince(db, release.id, new Date(move.canarySince));
-      return await moveTraffic(db, wanted, standing?.generation ?? null);
+      return await moveTraffic(db, wanted, standing?.generation ?? null, fence);
     } catch (error) {
-      // Somebody (endpoints, a late attempt) moved it in between: read again and decide again.
+      // Somebody (a late attempt, another worker) moved it in between: read again and decide again.
       if (!(error instanceof SlipwayError && error.code === 'ROUTE_CONFLICT')) throw error;
     }
   }
@@ -95,7 +100,7 @@ function routeAfter(
     case 'promoted':
       return { ...quiet, stable: release.candidate };
     case 'withdrawn':
-      // Nothing was moved, or it is withdrawn already and the next release may have the route.
+      // Nothing was moved, or it is withdrawn already.
       return standing === null || standing.release !== release.id
         ? null
         : { ...quiet, stable: standing.stable };

@@ -52,12 +52,19 @@ export type NewRoute = Omit<RouteRow, 'generation'>;
 
 /**
  * Moves an application's traffic by compare-and-set on the generation that the writer has read; `expected` null: there was no route.
- * Writing what already stands changes nothing, so that a repeated attempt is one effect (invariants 2 and 6).
+ * Writing what already stands changes nothing, so that a repeated attempt is one effect (invariants 2 and 6). `fence` runs in the same
+ * transaction, before the write: what it refuses is not written, and what it locks stays locked until the route stands.
  * @returns the generation in which the route stands so
  * @throws SlipwayError ROUTE_CONFLICT when the route has moved since, or belongs to another release
  */
-export async function moveTraffic(db: Database, route: NewRoute, expected: number | null): Promise<number> {
+export async function moveTraffic(
+  db: Database,
+  route: NewRoute,
+  expected: number | null,
+  fence: (tx: Transaction) => Promise<void> = async () => {},
+): Promise<number> {
   return inTransaction(db, async (tx) => {
+    await fence(tx);
     const standing = await findRoute(tx, route.application);
     if (standing !== null && sameRoute(standing, route)) return standing.generation;
     const generation = await nextGeneration(tx);
