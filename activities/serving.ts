@@ -90,33 +90,42 @@ export function createServingActivities({
       });
     },
 
-    /**
-     * A serving that a route or another active release needs stays, which is no error: its last user removes it. Else its endpoints are
-     * withdrawn, every live gateway acknowledges that, its requests come to their end, and it goes (invariants 2 and 5).
-     */
     async removeServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
-      const outcome = await alive(() =>
-        withServingLock(db, digest, async (tx) => {
-          const { applications, releases } = await usesOfServing(tx, digest, release);
-          const usedBy = [...applications, ...releases];
-          if (usedBy.length > 0) return { usedBy, waitFor: null };
-          await publishEndpoints(db, digest, []);
-          const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
-          if (waitFor === null) await adapter.remove(digest);
-          return { usedBy, waitFor };
-        }),
-      );
-      if (outcome.usedBy.length > 0) {
-        log.info({ ...context, usedBy: outcome.usedBy }, 'serving kept');
-        return;
-      }
-      if (outcome.waitFor !== null) throw notYet(outcome.waitFor, LOOK_AGAIN_MS);
-      const left = await adapter.observe(digest);
-      if (left.state !== 'absent') throw notYet(left.message, LOOK_AGAIN_MS);
-      log.info(context, 'serving removed');
+      const { usedBy } = await removeUnneeded({ db, adapter }, digest, release);
+      if (usedBy.length > 0) log.info({ ...context, usedBy }, 'serving kept');
+      else log.info(context, 'serving removed');
     },
   };
+}
+
+/**
+ * Removes a serving that nobody needs. One that a route or an active release other than `except` needs stays, which is no error: its last
+ * user removes it. Else its endpoints are withdrawn, every live gateway acknowledges that, its requests come to their end, and it goes
+ * (invariants 2 and 5). Runs in an activity; throws "not yet" until it is gone.
+ * @returns who needs it; nobody: it is gone
+ */
+export async function removeUnneeded(
+  { db, adapter }: Pick<ServingDeps, 'db' | 'adapter'>,
+  digest: string,
+  except: string | null,
+): Promise<{ usedBy: string[] }> {
+  const { usedBy, waitFor } = await alive(() =>
+    withServingLock(db, digest, async (tx) => {
+      const { applications, releases } = await usesOfServing(tx, digest, except);
+      const usedBy = [...applications, ...releases];
+      if (usedBy.length > 0) return { usedBy, waitFor: null };
+      await publishEndpoints(db, digest, []);
+      const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
+      if (waitFor === null) await adapter.remove(digest);
+      return { usedBy, waitFor };
+    }),
+  );
+  if (usedBy.length > 0) return { usedBy };
+  if (waitFor !== null) throw notYet(waitFor, LOOK_AGAIN_MS);
+  const left = await adapter.observe(digest);
+  if (left.state !== 'absent') throw notYet(left.message, LOOK_AGAIN_MS);
+  return { usedBy };
 }
 
 /**

@@ -1,3 +1,4 @@
+import { getClient } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { ReleaseActivities } from '../activities/contract.ts';
 import { createEvaluationActivities } from '../activities/evaluation.ts';
@@ -6,14 +7,18 @@ import { measureGuards } from '../activities/guards.ts';
 import { createNoticesActivities } from '../activities/notices.ts';
 import { createPreflightActivities } from '../activities/preflight.ts';
 import { mirroringProgress } from '../activities/progress.ts';
+import { createReapingActivities } from '../activities/reaping.ts';
 import { createReleaseActivities } from '../activities/releases.ts';
 import { createServingActivities } from '../activities/serving.ts';
+import { createSweepingActivities } from '../activities/sweeping.ts';
 import { createTrafficActivities } from '../activities/traffic.ts';
 import { createAskEndpoint } from '../adapters/endpoint/ask.ts';
 import type { Judge } from '../adapters/judge/judge.ts';
 import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter } from '../adapters/serving/adapter.ts';
+import { createExecutions } from '../adapters/temporal/executions.ts';
 import type { Database } from '../store/database.ts';
+import type { HousekeepingActivities } from './worker.ts';
 
 /** The outside systems that the activities act on. */
 export interface Outside {
@@ -25,10 +30,10 @@ export interface Outside {
   webhookSecret?: string | undefined;
 }
 
-/** Every activity of the release workflow, wired to the outside. */
-export function createActivities(outside: Outside, log: Logger): ReleaseActivities {
+/** Every activity of the workflows, wired to the outside. */
+export function createActivities(outside: Outside, log: Logger): ReleaseActivities & HousekeepingActivities {
   const { db, serving, prometheus, judge, webhookSecret } = outside;
-  return mirroringProgress(db, {
+  const ofReleases = mirroringProgress(db, {
     ...createReleaseActivities({ db, log }),
     ...createPreflightActivities({ db, log }),
     ...createEvaluationActivities({ db, ask: createAskEndpoint(), judge, log }),
@@ -37,4 +42,10 @@ export function createActivities(outside: Outside, log: Logger): ReleaseActiviti
     ...createEvidenceActivities({ db, log, measureGuards: (subject) => measureGuards(prometheus, subject) }),
     ...createNoticesActivities({ db, log, webhookSecret }),
   });
+  return {
+    ...ofReleases,
+    ...createReapingActivities({ db, adapter: serving, log }),
+    // The namespace that a worker works in is the one in which its releases live.
+    ...createSweepingActivities({ db, executions: createExecutions(getClient), log }),
+  };
 }

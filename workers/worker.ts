@@ -9,13 +9,18 @@ import {
 } from '@temporalio/worker';
 import type { Logger } from 'pino';
 import type { ReleaseActivities } from '../activities/contract.ts';
+import type { ReapingActivities } from '../activities/reaping.ts';
+import type { SweepingActivities } from '../activities/sweeping.ts';
 import type { Topology } from '../adapters/temporal/topology.ts';
+
+export type HousekeepingActivities = ReapingActivities & SweepingActivities;
 
 export interface WorkerOptions {
   connection: NativeConnection;
   /** Namespace, task queue and limits of temporal.yaml. */
   topology: Topology;
-  activities: ReleaseActivities;
+  /** A worker without the housekeeping ones has no part in reaper and sweeper. */
+  activities: ReleaseActivities & Partial<HousekeepingActivities>;
   /**
    * The version of this worker's code, for a cluster in which several run side by side: a release stays on the version that it began
    * with (pinned), however long it lives. Left out: unversioned, as on a laptop.
@@ -25,7 +30,7 @@ export interface WorkerOptions {
   bundle?: WorkflowBundle;
 }
 
-const workflowsPath = fileURLToPath(new URL('../workflows/release.ts', import.meta.url));
+const workflowsPath = fileURLToPath(new URL('../workflows/index.ts', import.meta.url));
 
 /** Workflow code as the worker runs it: bundled, without Node's modules, and checked for what would not replay. */
 export async function bundleWorkflows(log?: Logger): Promise<WorkflowBundle> {
@@ -47,7 +52,7 @@ export async function connectWorker(options: NativeConnectionOptions): Promise<N
   return NativeConnection.connect(options);
 }
 
-/** A worker for the release workflow and its activities; `run()` it. */
+/** A worker for the workflows of workflows/index.ts and their activities; `run()` it. */
 export async function createWorker(options: WorkerOptions): Promise<Worker> {
   const { namespace, taskQueue } = options.topology;
   return Worker.create({

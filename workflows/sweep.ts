@@ -1,0 +1,59 @@
+import { setCurrentDetails } from '@temporalio/workflow';
+import type { Progress } from '../activities/contract.ts';
+import { SWEEP_NUMBER, type SweepPlan, sweptAs } from '../domain/release/sweeping.ts';
+import { activities } from './activities.ts';
+import { beginSweep } from './housekeeping.ts';
+
+export interface SweepInput {
+  release: string;
+  /** ms */
+  grace: number;
+}
+
+export interface SweepOutcome {
+  release: string;
+  /** null: there was nothing to sweep, because the release has ended or its workflow runs. */
+  outcome: SweepPlan['outcome'] | null;
+  reason: string | null;
+}
+
+/** One sweep of a release at a time, whoever starts it. */
+export function sweepIdOf(release: string): string {
+  return `sweep:${release}`;
+}
+
+/** Ends a release whose workflow did not: what its own roll-back, or its own completion, would have done, with the same activities. */
+export async function sweep({ release, grace }: SweepInput): Promise<SweepOutcome> {
+  const look = { summary: "Fence the dead workflow's moves and see where the traffic stands" };
+  const plan = await beginSweep.executeWithOptions(look, [{ release, grace }]);
+  if (plan === null) return { release, outcome: null, reason: null };
+  const { outcome, reason, to, remove } = plan;
+  let sequence = SWEEP_NUMBER;
+  const tell = (story: string, ended = false): { progress: Progress } => {
+    sequence += 1;
+    setCurrentDetails(`${story}\n\n${reason}`);
+    return { progress: { release, sequence, ...sweptAs(outcome, ended), reason, story } };
+  };
+
+  const first =
+    outcome === 'promoted' ? `Completing a promotion: ${reason}` : `Rolling back by a sweep: ${reason}`;
+  await activities.moveTraffic.executeWithOptions(
+    { summary: 'Wait until every gateway has the stable route' },
+    [{ ...tell(first), move: { to, weight: 0, phase: SWEEP_NUMBER, canarySince: null } }],
+  );
+  if (remove !== null) {
+    const step = { ...tell('The serving that nobody needs is removed'), serving: remove };
+    await activities.removeServing.executeWithOptions({ summary: 'Remove the serving' }, [step]);
+  }
+  const last = tell(
+    outcome === 'promoted' ? 'The candidate is the stable revision' : 'Nobody is on the candidate any more',
+    true,
+  );
+  await activities.endRelease.executeWithOptions({ summary: 'Record the end and free the application' }, [
+    { ...last, outcome },
+  ]);
+  await activities.notify.executeWithOptions({ summary: 'Tell people' }, [
+    { ...last, event: 'swept', text: `The release was ended by a sweep, ${outcome}: ${reason}` },
+  ]);
+  return { release, outcome, reason };
+}
