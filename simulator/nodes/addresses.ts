@@ -1,8 +1,5 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import { NodesError } from './errors.ts';
-
-const run = promisify(execFile);
+import { ip } from './ip.ts';
 
 /** First and last address of an IPv4 range such as `10.244.0.0/16`, as numbers; its network and broadcast addresses are left out. */
 export function parseRange(range: string): { first: number; last: number } {
@@ -59,7 +56,7 @@ export class Addresses {
         await ip(['address', 'add', `${address}/32`, 'dev', 'lo', 'label', this.label]);
         return address;
       } catch (error) {
-        if (!/already assigned|File exists/.test(said(error))) throw refused(said(error));
+        if (!/already assigned|File exists/.test((error as Error).message)) throw error;
       }
     }
     throw new NodesError('Every address of the range is taken.', 'Give a larger address range.');
@@ -73,29 +70,19 @@ export class Addresses {
 
 /** Removes every address whose label matches, such as `lo:s1f3c*`. */
 export async function removeLabelled(pattern: string): Promise<void> {
-  let listed: string;
-  try {
-    listed = await ip(['-oneline', 'address', 'show', 'dev', 'lo', 'label', pattern]);
-  } catch (error) {
-    throw refused(said(error));
-  }
+  const listed = await ip(['-oneline', 'address', 'show', 'dev', 'lo', 'label', pattern]);
   for (const [, address] of listed.matchAll(/\binet (\S+)/g)) {
     if (address !== undefined) await ip(['address', 'del', address, 'dev', 'lo']).catch(() => undefined);
   }
 }
 
-async function ip(args: readonly string[]): Promise<string> {
-  return (await run('ip', [...args])).stdout;
-}
-
-function said(error: unknown): string {
-  const { stderr, message } = error as { stderr?: string; message: string };
-  return (stderr || message).trim();
-}
-
-function refused(why: string): NodesError {
-  return new NodesError(
-    `Addresses for pods cannot be added to the loopback device: ${why}`,
-    'Run it on Linux with the `ip` command (package iproute2), as root or with CAP_NET_ADMIN.',
-  );
+/** Why this machine cannot hold nodes, as a sentence; undefined when it can. Tries it with one address. */
+export async function whyNoNodes(): Promise<string | undefined> {
+  const trial = new Addresses('10.244.255.0/24', 'lo:trial');
+  try {
+    await trial.give(await trial.take());
+    return undefined;
+  } catch (error) {
+    return error instanceof NodesError ? `${error.message} ${error.remedy}` : String(error);
+  }
 }

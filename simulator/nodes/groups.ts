@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import type { Footprint } from './footprint.ts';
 import { killGroup } from './kill.ts';
 
 /** The process groups of an agent; none outlives it, whichever way it ends (see reaper.ts). */
@@ -12,10 +13,10 @@ export class ProcessGroups {
     for (const group of this.#groups) killGroup(group, 'SIGKILL');
   };
 
-  constructor(mark: string, label: string) {
+  constructor({ mark, label, metric }: Footprint) {
     this.mark = mark;
     const script = fileURLToPath(new URL('reaper.ts', import.meta.url));
-    this.#reaper = spawn(process.execPath, [script, mark, label], {
+    this.#reaper = spawn(process.execPath, [script, mark, label, String(metric)], {
       detached: true,
       stdio: ['pipe', 'ignore', 'ignore'],
     });

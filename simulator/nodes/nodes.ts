@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdirSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
@@ -9,6 +8,7 @@ import { Addresses, removeLabelled } from './addresses.ts';
 import { apiOf } from './api.ts';
 import { type BackoffTiming, kubeletBackoff } from './backoff.ts';
 import { NodesError } from './errors.ts';
+import { Footprint } from './footprint.ts';
 import { ProcessGroups } from './groups.ts';
 import { killMarked } from './kill.ts';
 import { KubeletServer } from './kubelet-server.ts';
@@ -17,6 +17,7 @@ import type { NodeContext } from './node-context.ts';
 import type { NodeSpec } from './node-object.ts';
 import { Pod } from './pod.ts';
 import { PodWatch } from './pod-watch.ts';
+import { refuseOthers, removeRoutes } from './routes.ts';
 
 export interface NodesOptions {
   kubeConfig: KubeConfig;
@@ -57,12 +58,11 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
   const { kubeConfig, removeNodes = true } = options;
   const logger = options.logger ?? pino({ level: 'silent' });
   const stateFolder = resolve(options.stateFolder);
-  const owner = createHash('sha256').update(stateFolder).digest('hex').slice(0, 5);
-  const lock = await lockState(owner, stateFolder);
+  const range = options.addressRange ?? '10.244.0.0/16';
+  const footprint = new Footprint(stateFolder);
+  const addresses = new Addresses(range, footprint.label);
+  const lock = await lockState(footprint.lock, stateFolder);
   const podsFolder = join(stateFolder, 'pods');
-  // The name of this run: what an earlier one left behind can be told from it, even while its reaper is still at work.
-  const run = randomBytes(3).toString('hex').slice(0, 5);
-  const addresses = new Addresses(options.addressRange ?? '10.244.0.0/16', `lo:s${owner}${run}`);
   let groups: ProcessGroups | undefined;
   const servers: KubeletServer[] = [];
   const stopping = new AbortController();
@@ -76,7 +76,8 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
     await Promise.all([...pods.values()].map((pod) => pod.abandon(STOP_GRACE_MS)));
     await Promise.all(servers.map((server) => server.close()));
     await groups?.close();
-    await removeLabelled(addresses.label);
+    await removeLabelled(footprint.label);
+    await removeRoutes((metric) => metric === footprint.metric);
     if (removeNodes) {
       for (const node of nodes) {
         await node.remove().catch((error) => logger.warn({ err: error }, 'a node could not be removed'));
@@ -86,11 +87,13 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
   };
 
   try {
-    killMarked(`${owner}.`);
-    await removeLabelled(`lo:s${owner}*`);
+    killMarked(footprint.marks);
+    await removeLabelled(footprint.labels);
+    await removeRoutes((metric) => footprint.hasMetric(metric));
     rmSync(podsFolder, { recursive: true, force: true });
     mkdirSync(podsFolder, { recursive: true });
-    groups = new ProcessGroups(`${owner}.${run}`, addresses.label);
+    groups = new ProcessGroups(footprint);
+    await refuseOthers(range, footprint.metric);
     const api = apiOf(kubeConfig);
     const contexts = new Map<string, NodeContext>();
     const podNamed = (namespace: string, name: string) =>
@@ -142,10 +145,10 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
 }
 
 /** The kernel frees the name when the agent ends, whichever way. */
-async function lockState(owner: string, stateFolder: string): Promise<Server> {
+async function lockState(name: string, stateFolder: string): Promise<Server> {
   const lock = createServer();
   try {
-    lock.listen(`\0simulator-nodes-${owner}`);
+    lock.listen(`\0${name}`);
     await once(lock, 'listening');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
