@@ -66,9 +66,9 @@ function tellAddresses(stack: Stack, slipway: Slipway): void {
   say(`  Gateway        ${slipway.gatewayUrl}/v1  (model support-answers)`);
   say(`  API            ${slipway.apiUrl}/openapi.json`);
   say(`  Prometheus     ${stack.prometheusUrl}`);
-  if (stack.cluster?.kubeconfig !== undefined) {
+  if (stack.cluster?.control !== undefined) {
     say(
-      `  Kubernetes     KUBECONFIG=${relative(process.cwd(), stack.cluster.kubeconfig)} kubectl -n slipway get pods`,
+      `  Kubernetes     KUBECONFIG=${relative(process.cwd(), stack.cluster.control.kubeconfig)} kubectl -n slipway get pods`,
     );
   }
   say(

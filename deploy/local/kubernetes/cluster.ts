@@ -8,7 +8,7 @@ import { parseClusterSettings } from '../../../domain/kubernetes/settings.ts';
 import type { Supervisor } from '../processes.ts';
 import type { Say } from '../tools/build.ts';
 import { API_KEY_SECRET, ensureAccess } from './access.ts';
-import { type KubernetesPrograms, startLocalKubernetes } from './control-plane.ts';
+import { type KubernetesPrograms, type LocalKubernetes, startLocalKubernetes } from './control-plane.ts';
 
 const NODES = fileURLToPath(new URL('../../../simulator/nodes/main.ts', import.meta.url));
 const NAMESPACE = 'slipway';
@@ -44,8 +44,8 @@ type Environment = Readonly<Record<string, string>>;
 /** Tells the processes of Slipway how they reach the cluster; on a local one each has the rights that the chart gives it. */
 export interface Cluster {
   url: string;
-  /** File with an administrator's credentials, for people; undefined when the cluster is the configured one. */
-  kubeconfig: string | undefined;
+  /** The control plane of this machine; undefined when the cluster is the configured one. */
+  control: LocalKubernetes | undefined;
   /** Simulated nodes. */
   nodes: number;
   worker: Environment;
@@ -67,7 +67,7 @@ export function configuredCluster(env: NodeJS.ProcessEnv, say: Say): Cluster {
   }
   say(`Kubernetes is the configured one at ${url}`);
   const shared = { SLIPWAY_SERVING: 'kubernetes' };
-  return { url, kubeconfig: undefined, nodes: 0, worker: shared, gateway: shared, api: {} };
+  return { url, control: undefined, nodes: 0, worker: shared, gateway: shared, api: {} };
 }
 
 /** A Kubernetes of this machine with simulated GPU nodes, on which vLLM's lookalike runs in pods. */
@@ -117,7 +117,7 @@ export async function startLocalCluster(options: ClusterOptions): Promise<Cluste
   };
   return {
     url: control.url,
-    kubeconfig: control.kubeconfig,
+    control,
     nodes: GPU_NODES.length,
     worker: { ...shared, KUBECONFIG: credentials('worker', access.worker) },
     gateway: { ...shared, KUBECONFIG: credentials('gateway', access.gateway) },

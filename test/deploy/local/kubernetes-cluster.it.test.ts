@@ -44,7 +44,7 @@ async function may(config: KubeConfig, verb: string, group: string, resource: st
 }
 
 test('the simulated nodes offer GPUs', async () => {
-  const { items } = await configOf(cluster.kubeconfig).makeApiClient(CoreV1Api).listNode();
+  const { items } = await configOf(cluster.control?.kubeconfig).makeApiClient(CoreV1Api).listNode();
   const gpus = items.map(({ status }) => Number(status?.allocatable?.['nvidia.com/gpu']));
   assert.deepEqual(gpus, [4, 4]);
 });
@@ -61,7 +61,7 @@ test('worker and gateway have the rights of the chart, and no administrator’s'
 
 test('a configured cluster needs its settings', () => {
   assert.throws(
-    () => configuredCluster({ KUBECONFIG: cluster.kubeconfig }, () => {}),
+    () => configuredCluster({ KUBECONFIG: cluster.control?.kubeconfig }, () => {}),
     (error) => error instanceof SlipwayError && error.details.field === 'SLIPWAY_CLUSTER_FILE',
   );
 });
