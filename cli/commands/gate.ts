@@ -1,15 +1,13 @@
 import type { Command } from 'commander';
-import { parse as parseCsv } from 'csv-parse/sync';
-import { SlipwayError } from '../../domain/errors.ts';
-import { type CsvRow, judgeCsv } from '../../domain/gate/csv.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { plotGuard } from '../../domain/gate/text-plot.ts';
 import type { GatePlan, GatePolicy } from '../../domain/gate/types.ts';
 import { draftPolicy } from '../../domain/policy/parse.ts';
 import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
 import { EXIT } from '../exit.ts';
-import { parseFile, policyFile, policyToWire } from '../files.ts';
+import { policyFile, policyToWire } from '../files.ts';
 import { table } from '../output.ts';
+import { samplesFile } from '../samples.ts';
 import { type CommandContext, run } from './context.ts';
 
 interface Tally {
@@ -130,8 +128,7 @@ async function judge(
   { policy: file }: { policy: string },
 ): Promise<void> {
   const policy = gateOf(await policyFile(file));
-  const rows = await parseFile(samples, csvRows);
-  const { plan, verdict, looks } = judgeCsv(rows, policy);
+  const { plan, verdict, looks } = (await samplesFile(samples)).judge(policy);
   output.result({ verdict, plan, looks }, () => {
     for (const { guard } of plan.guards) {
       output.line(output.style('bold', guard));
@@ -149,17 +146,4 @@ async function judge(
 function gateOf(input: Parameters<typeof draftPolicy>[0]): GatePolicy {
   const { gate, canary } = draftPolicy(input);
   return { ...gate, weight: canary.weight };
-}
-
-function csvRows(text: string): CsvRow[] {
-  try {
-    return parseCsv<CsvRow>(text, { columns: true, skip_empty_lines: true, bom: true });
-  } catch (cause) {
-    throw new SlipwayError(
-      'SAMPLES_INVALID',
-      cause instanceof Error ? cause.message : String(cause),
-      { field: 'samples', remedy: 'Give a CSV file with a header and as many cells in every row' },
-      { cause },
-    );
-  }
 }

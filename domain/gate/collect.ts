@@ -1,5 +1,6 @@
 import type { Arm } from '../words.ts';
-import { ExactSum, ExactSumOfSquares } from './exact.ts';
+import { NumberColumn } from './columns.ts';
+import { ExactSum, ExactSumOfSquares, LIMB } from './exact.ts';
 import { bucketOf } from './histogram.ts';
 import type { GateData, UserBuckets, UserDays } from './in-memory.ts';
 import { ledgerValue } from './metrics.ts';
@@ -83,7 +84,7 @@ export class SampleCollector {
     }
   }
 
-  /** The data up to the watermark `to` (ms since 1970). */
+  /** The data up to the watermark `to` (ms since 1970), to be read before the next sample is added. */
   finish(to: number): GateData {
     const { from, stratum, phases } = this.options;
     const unusable = [...this.unusable.values()];
@@ -168,16 +169,25 @@ function groupOf(key: number): { arm: Arm; stratum: number } {
   return { arm: key % 2 === 1 ? 'canary' : 'stable', stratum: Math.floor(key / 2) };
 }
 
-/** Sums of one metric by (arm, stratum, user), exact, and its histogram. */
+/** Sums of one metric by (arm, stratum, user), exact, and its histogram: columns, since there are millions of rows. */
 class Cells {
   readonly metric: string;
   private readonly groups = new Map<number, { rows: Map<number, number>; squares: ExactSumOfSquares }>();
-  private readonly arm: number[] = [];
-  private readonly stratum: number[] = [];
-  private readonly user: number[] = [];
-  private readonly n: number[] = [];
-  private readonly sum: ExactSum[] = [];
-  private readonly histogram = new Map<number, { row: number; bucket: number; n: number }>();
+  private readonly arm = NumberColumn.bytes();
+  private readonly stratum = NumberColumn.doubles();
+  private readonly user = NumberColumn.integers();
+  private readonly n = NumberColumn.doubles();
+  /** Sums are high · LIMB + low, as in ExactSum. */
+  private readonly high = NumberColumn.doubles();
+  private readonly low = NumberColumn.doubles();
+  private readonly total = new ExactSum();
+  private samples = 0;
+  private readonly bars = new Map<number, number>();
+  private readonly barArm = NumberColumn.bytes();
+  private readonly barStratum = NumberColumn.doubles();
+  private readonly barUser = NumberColumn.integers();
+  private readonly barBucket = NumberColumn.shorts();
+  private readonly barN = NumberColumn.doubles();
 
   constructor(metric: string) {
     this.metric = metric;
@@ -185,8 +195,11 @@ class Cells {
 
   add(arm: Arm, stratum: number, user: number, value: number, bucket: number | null): void {
     const key = groupKey(arm, stratum);
-    const group = this.groups.get(key) ?? { rows: new Map(), squares: new ExactSumOfSquares() };
-    this.groups.set(key, group);
+    let group = this.groups.get(key);
+    if (group === undefined) {
+      group = { rows: new Map(), squares: new ExactSumOfSquares() };
+      this.groups.set(key, group);
+    }
     let row = group.rows.get(user);
     if (row === undefined) {
       row = this.n.length;
@@ -195,45 +208,66 @@ class Cells {
       this.stratum.push(stratum);
       this.user.push(user);
       this.n.push(0);
-      this.sum.push(new ExactSum());
+      this.high.push(0);
+      this.low.push(0);
     }
-    this.n[row] = (this.n[row] ?? 0) + 1;
-    this.sum[row]?.add(value);
+    const high = Math.floor(value / LIMB);
+    this.n.set(row, this.n.at(row) + 1);
+    this.high.set(row, this.high.at(row) + high);
+    this.low.set(row, this.low.at(row) + value - high * LIMB);
+    this.total.add(value);
+    this.samples += 1;
     group.squares.add(value);
     if (bucket === null) return;
-    const bar = this.histogram.get(row * BUCKETS + bucket) ?? { row, bucket, n: 0 };
-    bar.n += 1;
-    this.histogram.set(row * BUCKETS + bucket, bar);
+    const place = row * BUCKETS + bucket + BUCKETS / 2;
+    let bar = this.bars.get(place);
+    if (bar === undefined) {
+      bar = this.barN.length;
+      this.bars.set(place, bar);
+      this.barArm.push(arm === 'canary' ? 1 : 0);
+      this.barStratum.push(stratum);
+      this.barUser.push(user);
+      this.barBucket.push(bucket);
+      this.barN.push(0);
+    }
+    this.barN.set(bar, this.barN.at(bar) + 1);
   }
 
   days(): UserDays {
-    const sums = this.sum.map((sum) => sum.total());
-    const n = this.n.reduce((sum, count) => sum + count, 0);
-    const shift = sums.reduce((sum, value) => sum + value, 0n) / BigInt(Math.max(1, n));
+    const shift = Number(this.total.total() / BigInt(Math.max(1, this.samples)));
+    const shiftHigh = Math.floor(shift / LIMB);
+    const shiftLow = shift - shiftHigh * LIMB;
+    const [n, high, low] = [this.n.view(), this.high.view(), this.low.view()];
+    // Limb by limb, so that no step leaves the integers that a double holds.
+    const sum = new Float64Array(n.length);
+    for (let row = 0; row < sum.length; row += 1) {
+      const count = n[row] ?? 0;
+      const rest = (low[row] ?? 0) - shiftLow * count;
+      sum[row] = ((high[row] ?? 0) - shiftHigh * count) * LIMB + rest;
+    }
     return {
       metric: this.metric,
-      arm: Uint8Array.from(this.arm),
-      stratum: Float64Array.from(this.stratum),
-      user: Int32Array.from(this.user),
-      n: Float64Array.from(this.n),
-      sum: Float64Array.from(sums, (sum, row) => Number(sum - shift * BigInt(this.n[row] ?? 0))),
-      shift: Number(shift),
+      arm: this.arm.view(),
+      stratum: this.stratum.view(),
+      user: this.user.view(),
+      n,
+      sum,
+      shift,
       squares: [...this.groups].map(([key, { squares }]) => ({ ...groupOf(key), squares: squares.total() })),
     };
   }
 
   buckets(): UserBuckets {
-    const bars = [...this.histogram.values()];
     return {
       metric: this.metric,
-      arm: Uint8Array.from(bars, ({ row }) => this.arm[row] ?? 0),
-      stratum: Float64Array.from(bars, ({ row }) => this.stratum[row] ?? 0),
-      user: Int32Array.from(bars, ({ row }) => this.user[row] ?? 0),
-      bucket: Int16Array.from(bars, ({ bucket }) => bucket),
-      n: Float64Array.from(bars, ({ n }) => n),
+      arm: this.barArm.view(),
+      stratum: this.barStratum.view(),
+      user: this.barUser.view(),
+      bucket: this.barBucket.view(),
+      n: this.barN.view(),
     };
   }
 }
 
-/** More than there are buckets, so that row and bucket make one key. */
+/** More than there are buckets on both sides of 0, so that row and bucket make one key. */
 const BUCKETS = 4096;

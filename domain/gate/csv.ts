@@ -5,6 +5,7 @@ import { figuresOf } from './in-memory.ts';
 import { look } from './look.ts';
 import { metricInfo } from './metrics.ts';
 import { planGate } from './plan.ts';
+import { SampleTable } from './sample-table.ts';
 import type { GateFigures, GatePlan, GatePolicy, Look, Verdict } from './types.ts';
 import { judge } from './verdict.ts';
 
@@ -26,48 +27,66 @@ const OWN_COLUMNS = new Set(['time', 'user', 'arm']);
 /** The start and the end of the data are rounded outward to this part of a stratum: an hour of a day. */
 const ROUNDING = 24;
 
-/**
- * The verdict at the last horizon that the data reach (at the first one if they reach none: then it says so). Row order does not matter.
- * Throws SAMPLES_INVALID for the first cell that cannot be read, with its row (the header is row 1), column, value and remedy.
- */
-export function judgeCsv(rows: readonly CsvRow[], policy: GatePolicy, looks = 28): CsvJudgement {
-  const samples = rows.map((row, index) => sampleOf(row, index + 2)).sort((a, b) => a.at - b.at);
-  const first = samples[0];
-  if (!first)
-    throw invalid(
-      'the file holds no sample',
-      undefined,
-      undefined,
-      'Give it at least one row below the header.',
-    );
-  const last = samples.at(-1) ?? first;
-  const unit = policy.stratum / ROUNDING;
-  const from = Math.floor(first.at / unit) * unit;
-  const to = Math.floor(last.at / unit) * unit + unit;
-  const plan = planGate(policy, null);
-  const collector = new SampleCollector({
-    from,
-    stratum: policy.stratum,
-    phases: [{ since: from, weight: policy.weight }],
-    metrics: policy.metrics,
-  });
-  const pictures: Look[] = [];
-  let next = 0;
-  for (let step = 1; step <= looks; step += 1) {
-    const until = from + ((to - from) * step) / looks;
-    for (let sample = samples[next]; sample && sample.at < until; sample = samples[next]) {
-      collector.add(sample);
-      next += 1;
-    }
-    pictures.push(look(plan, figuresOf(policy.metrics, collector.finish(until)), until));
+/** Takes the rows of a file one after the other, in any order of their times, and judges them. */
+export class CsvSamples {
+  readonly #table = new SampleTable();
+
+  /** Throws SAMPLES_INVALID for a cell that cannot be read, with its row (the header is row 1), column, value and remedy. */
+  add(row: CsvRow): void {
+    this.#table.add(sampleOf(row, this.#table.length + 2));
   }
-  for (const sample of samples.slice(next)) collector.add(sample);
-  const figures = figuresOf(policy.metrics, collector.finish(to));
-  const horizon = Math.max(
-    0,
-    plan.horizons.findLastIndex(({ after }) => after <= to - from),
-  );
-  return { plan, figures, verdict: judge(plan, figures, horizon), looks: pictures };
+
+  /**
+   * The verdict at the last horizon that the data reach (at the first one if they reach none: then it says so), and so many looks.
+   * Throws SAMPLES_INVALID if there is no sample.
+   */
+  judge(policy: GatePolicy, looks = 28): CsvJudgement {
+    const table = this.#table;
+    const order = table.inTime();
+    const [first, last] = [order[0], order.at(-1)];
+    if (first === undefined || last === undefined) {
+      const remedy = 'Give it at least one row below the header.';
+      throw invalid('the file holds no sample', undefined, undefined, remedy);
+    }
+    const unit = policy.stratum / ROUNDING;
+    const from = Math.floor(table.timeOf(first) / unit) * unit;
+    const to = Math.floor(table.timeOf(last) / unit) * unit + unit;
+    const plan = planGate(policy, null);
+    const collector = new SampleCollector({
+      from,
+      stratum: policy.stratum,
+      phases: [{ since: from, weight: policy.weight }],
+      metrics: policy.metrics,
+    });
+    const figuresAt = (until: number) => figuresOf(policy.metrics, collector.finish(until));
+    const pictures: Look[] = [];
+    let next = 0;
+    const collectUntil = (until: number) => {
+      for (let row = order[next]; row !== undefined && table.timeOf(row) < until; row = order[next]) {
+        collector.add(table.sample(row));
+        next += 1;
+      }
+    };
+    for (let step = 1; step <= looks; step += 1) {
+      const until = from + ((to - from) * step) / looks;
+      collectUntil(until);
+      pictures.push(look(plan, figuresAt(until), until));
+    }
+    collectUntil(Number.POSITIVE_INFINITY);
+    const figures = figuresAt(to);
+    const horizon = Math.max(
+      0,
+      plan.horizons.findLastIndex(({ after }) => after <= to - from),
+    );
+    return { plan, figures, verdict: judge(plan, figures, horizon), looks: pictures };
+  }
+}
+
+/** `CsvSamples` for rows that are all there. */
+export function judgeCsv(rows: Iterable<CsvRow>, policy: GatePolicy, looks?: number): CsvJudgement {
+  const samples = new CsvSamples();
+  for (const row of rows) samples.add(row);
+  return samples.judge(policy, looks);
 }
 
 /** One row of the file; `row` is its number there. */

@@ -1,6 +1,7 @@
 /** Sums that do not depend on order: of integers, exact, fast enough for millions of rows. */
 
-const LIMB = 2 ** 26;
+/** Integers are kept as high · LIMB + low. */
+export const LIMB = 2 ** 26;
 
 /** Exact sum of integers below 2^53 in magnitude: two limbs, each exact for 2^26 terms. */
 export class ExactSum {
