@@ -4,6 +4,7 @@ import { msToTs, optionalTsToMs } from '@temporalio/common/lib/time.js';
 import proto, { type temporal } from '@temporalio/proto';
 import { formatDuration } from '../../domain/duration.ts';
 import { SlipwayError } from '../../domain/errors.ts';
+import { applySchedules } from './schedules.ts';
 import type { SearchAttributeType, Topology } from './topology.ts';
 import { canCarry, isServerError } from './usable.ts';
 
@@ -195,7 +196,7 @@ function differences(topology: Topology, server: ServerState, localServer: boole
 
 /**
  * Makes the server match the topology and reports what it changed and what it cannot set. Returns when namespace and search attributes
- * are usable in every service of the server. Applying twice changes nothing the second time.
+ * are usable in every service of the server, and the schedules are made. Applying twice changes nothing the second time.
  * @throws SlipwayError DEPENDENCY_UNAVAILABLE when what was changed is not usable in time
  */
 export async function applyTopology(
@@ -217,6 +218,9 @@ export async function applyTopology(
     );
     await soon(async () => (await canCarry(connection, namespace, usable)) || NOT_YET);
   }
+  const schedules = await soon(() => applySchedules(topology, connection));
+  report.changed.push(...schedules.changed);
+  report.notSet.push(...schedules.notSet.map(([field, why, remedy]) => ({ field, why, remedy })));
   return report;
 }
 

@@ -36,6 +36,13 @@ const duration = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
+/** More often is no use: a run takes a second, and each one leaves a closed workflow behind. */
+const MIN_EVERY_MS = 10_000;
+const every = duration.refine((ms) => ms >= MIN_EVERY_MS, {
+  message: 'is too often',
+  params: { remedy: 'Give at least 10s' },
+});
+
 const schema = z.strictObject({
   namespace: z.strictObject({
     name,
@@ -55,6 +62,10 @@ const schema = z.strictObject({
       shutdownGraceTime: duration,
     }),
   }),
+  /** Ends releases whose workflow ended unfinished, `grace` ms after that; left out: no schedule. */
+  sweeper: z.strictObject({ every, grace: duration }).optional(),
+  /** Reports servings that nobody needs and, without `dryRun`, removes them `grace` ms after it first saw them so; left out: no schedule. */
+  reaper: z.strictObject({ every, grace: duration, dryRun: z.boolean().default(true) }).optional(),
   localServer: z.strictObject({
     dynamicConfig: z.record(
       z

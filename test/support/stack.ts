@@ -146,7 +146,8 @@ export interface TestTemporalOptions {
 /** A fresh namespace on a real server that can skip time. */
 export async function startTemporal(options: TestTemporalOptions = {}): Promise<TestTemporal> {
   const { own = false, bare = false } = options;
-  const repositorys = await loadTopology();
+  // Without its schedules, whose runs nobody in a test would wait for: a test starts reaper and sweeper itself.
+  const { reaper: _reaper, sweeper: _sweeper, ...repositorys } = await loadTopology();
   const namespace = `test-${randomBytes(6).toString('hex')}`;
   const topology = { ...repositorys, namespace: { ...repositorys.namespace, name: namespace } };
   const shared = process.env[SHARED_TEMPORAL];

@@ -35,6 +35,12 @@ test('durations become milliseconds and the description may be left out', () => 
   assert.equal(topology.namespace.description, '');
 });
 
+test('a reaper removes nothing unless it is told to, and both schedules may be left out', () => {
+  const text = good.replace('localServer:', 'reaper: { every: 10m, grace: 1h }\nlocalServer:');
+  assert.deepEqual(parseTopology(text).reaper, { every: 600_000, grace: 3_600_000, dryRun: true });
+  assert.deepEqual([parseTopology(good).reaper, parseTopology(good).sweeper], [undefined, undefined]);
+});
+
 test("the repository's own topology carries what releases need", async () => {
   const topology = await loadTopology();
   assert.deepEqual(topology.searchAttributes, {
@@ -44,6 +50,8 @@ test("the repository's own topology carries what releases need", async () => {
     SlipwayVerdict: 'Keyword',
     SlipwayRevision: 'Keyword',
   });
+  assert.deepEqual(topology.sweeper, { every: 60_000, grace: 120_000 });
+  assert.deepEqual(topology.reaper, { every: 600_000, grace: 3_600_000, dryRun: true });
   assert.equal(topology.namespace.name, 'slipway');
   assert.equal(topology.taskQueue.name, 'slipway');
   assert.equal(topology.localServer.dynamicConfig['frontend.WorkflowTimeSkippingEnabled'], true);
@@ -57,6 +65,19 @@ const refusals: [what: string, from: string, to: string, field: string][] = [
   ['a retention that is no duration', '90d', 'soon', 'namespace.retention'],
   ['a retention shorter than Temporal takes', '90d', '59m', 'namespace.retention'],
   ['an unknown attribute type', 'Keyword', 'Keywords', 'searchAttributes.SlipwayApplication'],
+  [
+    'a sweeper with a key too many',
+    'localServer:',
+    'sweeper: { every: 1m, grace: 2m, dryRun: true }\nlocalServer:',
+    'sweeper.dryRun',
+  ],
+  [
+    'a reaper that looks too often',
+    'localServer:',
+    'reaper: { every: 9s, grace: 1h }\nlocalServer:',
+    'reaper.every',
+  ],
+  ['a reaper without a grace', 'localServer:', 'reaper: { every: 10m }\nlocalServer:', 'reaper.grace'],
   ['no room for workflow tasks', ': 40', ': 1', 'taskQueue.worker.maxConcurrentWorkflowTaskExecutions'],
   ['half a slot', ': 100', ': 0.5', 'taskQueue.worker.maxConcurrentActivityTaskExecutions'],
   ['a name that is no name', 'name: slipway,', "name: 'slip way',", 'namespace.name'],
