@@ -7,6 +7,7 @@ import type { ReleaseSpec } from '../domain/release/spec.ts';
 import type { Revision } from '../domain/revision.ts';
 import { checkCapacity } from '../domain/serving/capacity.ts';
 import { shareFlag } from '../domain/serving/flags.ts';
+import { floorOf, floorProblem, maximumOf } from '../domain/serving/scaling.ts';
 import type { Database } from '../store/database.ts';
 import { getGoldenSet } from '../store/golden-sets.ts';
 import { getGuardrails, listGuardrails } from '../store/guardrails.ts';
@@ -14,7 +15,7 @@ import { getPrompt } from '../store/prompts.ts';
 import { appendEvent, getRelease, loadSpec } from '../store/releases.ts';
 import { findRevision, getRevision } from '../store/revisions.ts';
 import { findRoute } from '../store/routes.ts';
-import { findServing } from '../store/servings.ts';
+import { carriedBy, findServing } from '../store/servings.ts';
 import type { CheckResult, ReleaseActivities } from './contract.ts';
 import { finalErrors, notYet, now, watchedFor } from './watch.ts';
 
@@ -50,6 +51,7 @@ const checks: readonly Check[] = [
   stableServingHealthy,
   cacheFits,
   gpuMemoryBounded,
+  replicasAllowed,
 ];
 
 /** The checklist before a release touches anything: every item is evaluated and told, not only the first that fails. */
@@ -189,6 +191,23 @@ async function gpuMemoryBounded(db: Database, { candidate }: Subject): Promise<C
       message: `${Math.round(share * 100)} % ${told.length > 0 ? 'by vLLM itself' : 'by the flags'}, at most ${MAX_GPU_MEMORY * 100} %`,
       remedy: passed ? undefined : 'Lower --gpu-memory-utilization',
     };
+  });
+}
+
+/** What all users of the application need once it is promoted, beside what other applications have on the same serving. */
+async function replicasAllowed(db: Database, { spec, candidate }: Subject): Promise<ChecklistItem> {
+  const { application, policy } = spec;
+  const others = (await carriedBy(db, candidate.serving)).filter((one) => one.application !== application);
+  const carried = [...others, { application, stable: true, observed: 0, desired: 0 }];
+  const { scaling } = policy.serving;
+  return itemOf('replicas allowed', async () => {
+    const problem = floorProblem(candidate.runtime, scaling, carried);
+    if (problem !== null) {
+      const message = `serving.scaling.${problem.field} ${problem.message}`;
+      return { passed: false, message, remedy: problem.remedy };
+    }
+    const floor = floorOf(candidate.runtime, scaling, carried);
+    return { passed: true, message: `${floor} of at most ${maximumOf(candidate.runtime, scaling)}` };
   });
 }
 

@@ -3,19 +3,26 @@ import type { Logger } from 'pino';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
 import { SlipwayError } from '../domain/errors.ts';
+import { nextRestart } from '../domain/serving/restarts.ts';
 import { servingName } from '../domain/serving/serving.ts';
 import type { Database, Queryable } from '../store/database.ts';
 import { getRelease, loadSpec } from '../store/releases.ts';
 import { acknowledgementOf, publishEndpoints } from '../store/routes.ts';
 import {
+  askForWeight,
   findServing,
   getServing,
+  noteRestart,
+  restartsOf,
   routedServings,
   routeGeneration,
+  type ServingRow,
+  setReplicas,
   usesOfServing,
   withServingLock,
 } from '../store/servings.ts';
 import type { ReleaseActivities, Step } from './contract.ts';
+import { applyWhole, floorNow, raiseToFloor, refuseIfWithdrawn, scale } from './scaling.ts';
 import { finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
 
 /** How soon a watch of a serving looks again, in ms. */
@@ -38,19 +45,20 @@ export interface ServingDeps {
 type ServingStep = Step & { serving: string };
 
 /** Effects on servings. */
-export function createServingActivities({
-  db,
-  adapter,
-  log,
-}: ServingDeps): Pick<ReleaseActivities, 'provideServing' | 'removeServing'> {
+export function createServingActivities(
+  deps: ServingDeps,
+): Pick<ReleaseActivities, 'provideServing' | 'removeServing'> {
+  const { db, adapter, log } = deps;
   return {
     /**
      * The first attempt applies, and so does a later one that finds nothing begun; the others look. So a serving that fails is not started
      * afresh, not even between a look and an apply, and its failure is told. Its row is in the store since the release was registered.
+     * It gets the replicas for the users that the release sends there first: those of the canary, or all of them in a first release.
      */
     async provideServing({ progress: { release }, serving: digest }: ServingStep): Promise<void> {
       const context = { release, serving: servingName(digest) };
-      const readyWithin = await readyWithinOf(db, release);
+      const { readyWithin, firstWeight } = await termsOf(db, release);
+      await askForWeight(db, release, firstWeight, null);
       const left = readyWithin - watchedFor();
       const over = AbortSignal.any([
         cancellationSignal(),
@@ -60,11 +68,10 @@ export function createServingActivities({
       const look = (): Promise<ServingObservation> =>
         withServingLock(db, digest, async (tx) => {
           await refuseIfWithdrawn(tx, release);
-          const serving = await getServing(tx, digest);
-          const before = first ? null : await adapter.observe(digest);
+          const before = await adapter.observe(digest);
+          const begun = !first && before.state !== 'absent' && before.state !== 'stopping';
           first = false;
-          const begun = before !== null && before.state !== 'absent' && before.state !== 'stopping';
-          if (!begun) await adapter.apply(serving);
+          if (!begun) await applyWhole(adapter, await sizedAtFirst(deps, tx, digest), before);
           const after = begun ? before : await adapter.observe(digest);
           if (after.state === 'ready') await publishEndpoints(db, digest, after.endpoints);
           return after;
@@ -130,31 +137,56 @@ export async function removeUnneeded(
 
 /**
  * Keeps what routes point to running and the gateways told where: call it when a worker starts and every second or so. Replicas that
- * ended come back, also after a restart of the machine, and only endpoints that answer are published. One serving that cannot be kept
- * does not keep the others from it.
+ * ended come back, also after a restart of the machine, only endpoints that answer are published, and each serving gets the replicas that
+ * its users and its load need. One serving that cannot be kept does not keep the others from it.
  */
-export async function keepServings({ db, adapter, log }: ServingDeps): Promise<void> {
-  for (const { digest } of await routedServings(db)) {
-    await keepServing({ db, adapter, log }, digest).catch((err: unknown) => {
-      log.warn({ serving: servingName(digest), err }, 'a serving with a route could not be looked after');
+export async function keepServings(deps: ServingDeps): Promise<void> {
+  for (const { digest } of await routedServings(deps.db)) {
+    await keepServing(deps, digest).catch((err: unknown) => {
+      deps.log.warn(
+        { serving: servingName(digest), err },
+        'a serving with a route could not be looked after',
+      );
     });
   }
 }
 
-async function keepServing({ db, adapter, log }: ServingDeps, digest: string): Promise<void> {
+async function keepServing(deps: ServingDeps, digest: string): Promise<void> {
+  const { db, adapter } = deps;
   await withServingLock(db, digest, async (tx) => {
     // Asked again under the lock: whoever removes a serving holds it too.
     const { applications } = await usesOfServing(tx, digest, null);
     const serving = await findServing(tx, digest);
     if (applications.length === 0 || serving === null) return;
     let seen = await adapter.observe(digest);
-    if (seen.state === 'absent' || seen.state === 'failed') {
-      log.warn({ serving: seen.name, state: seen.state }, 'a serving with a route is started again');
-      await adapter.apply(serving);
-      seen = await adapter.observe(digest);
-    }
-    await publishEndpoints(db, digest, seen.endpoints);
+    if (seen.state === 'absent' || seen.state === 'failed') seen = await startAgain(deps, serving, seen);
+    const endpoints = seen.state === 'stopping' ? seen.endpoints : await scale(deps, serving, seen);
+    await publishEndpoints(db, digest, endpoints);
   });
+}
+
+/** With a growing pause: what fails over and over would only take the machine's time. */
+async function startAgain(
+  { db, adapter, log }: ServingDeps,
+  serving: ServingRow,
+  seen: ServingObservation,
+): Promise<ServingObservation> {
+  const count = nextRestart(await restartsOf(db, serving.digest));
+  if (count === null) return seen;
+  log.warn({ serving: seen.name, state: seen.state, count }, 'a serving with a route is started again');
+  await noteRestart(db, serving.digest, count);
+  await applyWhole(adapter, serving, seen);
+  return adapter.observe(serving.digest);
+}
+
+/** What others use keeps the replicas that it has; what nobody uses gets what the release needs, whatever it had in an earlier life. */
+async function sizedAtFirst(deps: ServingDeps, tx: Queryable, digest: string): Promise<ServingRow> {
+  const serving = await getServing(tx, digest);
+  const { applications } = await usesOfServing(tx, digest, null);
+  if (applications.length > 0) return raiseToFloor(deps, serving);
+  const replicas = await floorNow(tx, serving);
+  if (replicas !== serving.replicas) await setReplicas(deps.db, digest, replicas);
+  return { ...serving, replicas };
 }
 
 /**
@@ -177,20 +209,6 @@ async function alive<T>(work: (tell: (progress: string) => void) => Promise<T>):
   }
 }
 
-/**
- * An attempt that was given up for lost may still run, on a worker that was cut off. Under the lock it sees that the release has begun to
- * roll back, which the removal has recorded before it took the lock; so what is removed is never applied again (invariant 5).
- */
-async function refuseIfWithdrawn(db: Queryable, release: string): Promise<void> {
-  const { stage, endedAt } = await getRelease(db, release);
-  if (endedAt === null && stage !== 'rolling-back' && stage !== 'rolled-back') return;
-  const why = endedAt === null ? `it is ${stage}` : 'it has ended';
-  throw new SlipwayError('SERVING_FAILED', `release ${release} needs no serving any more: ${why}`, {
-    field: 'release',
-    value: release,
-  });
-}
-
 /** Which gateways may still send requests by an older table; null: none. */
 async function laggards(db: Database): Promise<string | null> {
   const { lagging, lingering } = await acknowledgementOf(db, await routeGeneration(db));
@@ -209,12 +227,20 @@ async function requestsInFlight(adapter: ServingAdapter, digest: string): Promis
   return requests > 0 ? `waiting for ${requests} requests in flight` : null;
 }
 
-async function readyWithinOf(db: Queryable, release: string): Promise<number> {
-  const { spec } = await getRelease(db, release);
-  return (await loadSpec(db, spec)).policy.serving.readyWithin;
+async function termsOf(
+  db: Queryable,
+  release: string,
+): Promise<{ readyWithin: number; firstWeight: number }> {
+  const { spec, stable } = await getRelease(db, release);
+  const { policy } = await loadSpec(db, spec);
+  return {
+    readyWithin: policy.serving.readyWithin,
+    firstWeight: stable === null ? 1 : policy.canary.weight,
+  };
 }
 
-function servingFailed(seen: ServingObservation, message: string): SlipwayError {
+/** Why a serving does not carry what it is to carry, as an error that ends the release. */
+export function servingFailed(seen: ServingObservation, message: string): SlipwayError {
   return new SlipwayError('SERVING_FAILED', `${seen.name}: ${message}`, {
     field: 'serving',
     value: seen.name,

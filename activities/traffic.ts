@@ -1,27 +1,36 @@
+import { cancellationSignal } from '@temporalio/activity';
 import type { Logger } from 'pino';
+import type { ServingAdapter } from '../adapters/serving/adapter.ts';
 import { SlipwayError } from '../domain/errors.ts';
+import { servingName } from '../domain/serving/serving.ts';
 import type { Database, Queryable } from '../store/database.ts';
-import { fenceMoves, getRelease, loadSpec, recordCanarySince } from '../store/releases.ts';
+import { fenceMoves, getRelease, loadSpec, type ReleaseRow, recordCanarySince } from '../store/releases.ts';
+import { getRevision } from '../store/revisions.ts';
 import { acknowledgementOf, findRoute, moveTraffic, type NewRoute, type RouteRow } from '../store/routes.ts';
+import { askForWeight } from '../store/servings.ts';
 import type { Move, ReleaseActivities } from './contract.ts';
-import { finalErrors, notYet } from './watch.ts';
+import { sizedForUsers } from './scaling.ts';
+import { servingFailed } from './serving.ts';
+import { finalErrors, notYet, watchedFor } from './watch.ts';
 
 export interface TrafficDependencies {
   db: Database;
+  adapter: ServingAdapter;
   log: Logger;
 }
 
 /** How long one attempt looks for the acknowledgement before it says "not yet": rollbacks are seen within milliseconds of it. */
 const ATTEMPT_MS = 3_000;
 const LOOK_MS = 20;
+/** How soon a serving that grows is looked at again. */
+const LOOK_AT_SIZE_MS = 1_000;
 
-export function createTrafficActivities({
-  db,
-  log,
-}: TrafficDependencies): Pick<ReleaseActivities, 'moveTraffic'> {
+export function createTrafficActivities(deps: TrafficDependencies): Pick<ReleaseActivities, 'moveTraffic'> {
+  const { db, log } = deps;
   return {
     moveTraffic: ({ progress, move }) =>
       finalErrors(async () => {
+        await sizeForMove(deps, progress.release, move);
         const generation = await writeRoute(db, progress.release, move);
         if (generation === null) return;
         const waiting = await waitForGateways(db, generation);
@@ -32,6 +41,46 @@ export function createTrafficActivities({
         );
       }),
   };
+}
+
+/**
+ * Before more users come to the candidate, its serving has the replicas for them ready; it asks for them and says "not yet" until then.
+ * A withdrawal never waits for that, nor does a weight that stands already. A canary whose serving cannot grow in the time that the policy
+ * gives it ends its release. A promotion is past failing: it goes on with what there is, and whoever keeps the servings goes on growing.
+ */
+async function sizeForMove(deps: TrafficDependencies, releaseId: string, move: Move): Promise<void> {
+  const { db, adapter, log } = deps;
+  const release = await getRelease(db, releaseId);
+  const weight = move.to === 'promoted' ? 1 : move.weight;
+  await askForWeight(db, release.id, weight, move.phase);
+  if (move.to === 'withdrawn' || weight <= (await weightOf(db, release))) return;
+  const { serving: digest } = await getRevision(db, release.candidate);
+  const { readyWithin } = (await loadSpec(db, release.spec)).policy.serving;
+  const left = readyWithin - watchedFor();
+  const over = AbortSignal.any([
+    cancellationSignal(),
+    AbortSignal.timeout(Math.max(0, Math.min(ATTEMPT_MS, left))),
+  ]);
+  for (;;) {
+    const seen = await sizedForUsers(deps, release.id, digest);
+    if (seen === null) return;
+    const message = `the serving is not sized for weight ${weight}: ${seen.message}`;
+    if (left <= 0 || (seen.state === 'failed' && move.to === 'canary')) {
+      if (move.to === 'canary') throw servingFailed(seen, message);
+      log.warn({ release: release.id, serving: servingName(digest), message }, 'promoted before it is sized');
+      return;
+    }
+    if (over.aborted) throw notYet(message, Math.min(LOOK_AT_SIZE_MS, left));
+    await adapter.changed(digest, over);
+  }
+}
+
+/** Share of the users that the candidate has now, by the route. */
+async function weightOf(db: Database, release: ReleaseRow): Promise<number> {
+  const standing = await findRoute(db, release.application);
+  if (standing === null) return 0;
+  if (standing.stable === release.candidate) return 1;
+  return standing.canary === release.candidate ? standing.weight : 0;
 }
 
 /**

@@ -1,5 +1,7 @@
 import { SlipwayError } from '../domain/errors.ts';
 import { defaultScaling } from '../domain/policy/policy.ts';
+import type { Restarts } from '../domain/serving/restarts.ts';
+import type { Carried } from '../domain/serving/scaling.ts';
 import type { ScalingPolicy, Serving, ServingOrigin, WantedServing } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
 
@@ -38,12 +40,12 @@ export async function saveServing(db: Queryable, serving: Serving, terms?: Servi
   );
 }
 
-/** Sets how many replicas the serving is to have; the adapter makes it so at its next apply. */
+/** Sets how many replicas the serving is to have; the adapter makes it so at its next apply. What was low at another size does not count. */
 export async function setReplicas(db: Queryable, digest: string, replicas: number): Promise<void> {
-  await db.query('update servings set replicas = $2, updated_at = now() where digest = $1', [
-    digest,
-    replicas,
-  ]);
+  await db.query(
+    'update servings set replicas = $2, low_since = null, low_seen = null, updated_at = now() where digest = $1',
+    [digest, replicas],
+  );
 }
 
 export async function findServing(db: Queryable, digest: string): Promise<ServingRow | null> {
@@ -94,6 +96,88 @@ export async function usesOfServing(
     [digest, except],
   );
   return rows[0] ?? { applications: [], releases: [] };
+}
+
+/**
+ * Notes the weight that an active release is moving its candidate to, so that the candidate's serving is sized for it; a late attempt of
+ * an earlier move changes nothing.
+ * @param move number of the move; null: before the first one, which only raises it
+ */
+export async function askForWeight(
+  db: Queryable,
+  release: string,
+  weight: number,
+  move: number | null,
+): Promise<void> {
+  await db.query(
+    `update releases set desired_weight = case when $3::int is null then greatest(desired_weight, $2) else $2 end
+      where id = $1 and ended_at is null and last_move <= coalesce($3, last_move)`,
+    [release, weight, move],
+  );
+}
+
+/** What each application asks of the serving now, by its route and by its active release. */
+export async function carriedBy(db: Queryable, digest: string): Promise<Carried[]> {
+  const { rows } = await db.query<Carried>(
+    `select application, bool_or(stable) as stable, max(observed) as observed, max(desired) as desired from (
+       select r.application, s.content ->> 'serving' = $1 as stable, c.digest is not null as canary,
+              case when c.digest is null then 0 else r.weight end as observed, 0 as desired
+         from routes r join revisions s on s.digest = r.stable
+         left join revisions c on c.digest = r.canary and c.content ->> 'serving' = $1
+       union all
+       select l.application, false, true, 0, l.desired_weight
+         from releases l join revisions v on v.digest = l.candidate
+        where l.ended_at is null and l.desired_weight > 0 and v.content ->> 'serving' = $1
+     ) as uses where stable or canary group by application order by application`,
+    [digest],
+  );
+  return rows;
+}
+
+/** A gap between two looks, in ms, after which what was low before no longer counts. */
+const LOW_GAP_MS = 60_000;
+
+/**
+ * Notes whether this look found the serving's utilisation low; by the database's clock, for every worker.
+ * @returns how long, in ms, every look has found it so; 0: this one did not, or is the first
+ */
+export async function noteUtilisation(db: Queryable, digest: string, low: boolean): Promise<number> {
+  if (!low) {
+    await forgetLow(db, digest);
+    return 0;
+  }
+  const { rows } = await db.query<{ lowFor: number }>(
+    `update servings set low_seen = clock_timestamp(), low_since =
+            case when low_seen > clock_timestamp() - $2 * interval '1 millisecond' then coalesce(low_since, clock_timestamp())
+                 else clock_timestamp() end
+      where digest = $1 returning (extract(epoch from low_seen - low_since) * 1000)::double precision as "lowFor"`,
+    [digest, LOW_GAP_MS],
+  );
+  return Math.max(0, rows[0]?.lowFor ?? 0);
+}
+
+async function forgetLow(db: Queryable, digest: string): Promise<void> {
+  await db.query(
+    'update servings set low_since = null, low_seen = null where digest = $1 and low_since is not null',
+    [digest],
+  );
+}
+
+export async function restartsOf(db: Queryable, digest: string): Promise<Restarts> {
+  const { rows } = await db.query<Restarts>(
+    `select restarts as count, (extract(epoch from clock_timestamp() - restarted_at) * 1000)::double precision as last
+       from servings where digest = $1`,
+    [digest],
+  );
+  return rows[0] ?? { count: 0, last: null };
+}
+
+/** Notes that a failed serving is started afresh, the `count`th time. */
+export async function noteRestart(db: Queryable, digest: string, count: number): Promise<void> {
+  await db.query('update servings set restarts = $2, restarted_at = clock_timestamp() where digest = $1', [
+    digest,
+    count,
+  ]);
 }
 
 /**

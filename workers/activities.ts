@@ -38,7 +38,7 @@ export function createActivities(outside: Outside, log: Logger): ReleaseActiviti
     ...createPreflightActivities({ db, log }),
     ...createEvaluationActivities({ db, ask: createAskEndpoint(), judge, log }),
     ...createServingActivities({ db, adapter: serving, log }),
-    ...createTrafficActivities({ db, log }),
+    ...createTrafficActivities({ db, adapter: serving, log }),
     ...createEvidenceActivities({ db, log, measureGuards: (subject) => measureGuards(prometheus, subject) }),
     ...createNoticesActivities({ db, log, webhookSecret }),
   });

@@ -12,7 +12,8 @@ import { openDatabase } from '../store/database.ts';
 import { createActivities } from './activities.ts';
 import { bundleWorkflows, connectWorker, createWorker, installRuntime } from './worker.ts';
 
-const KEEP_EVERY_MS = 1_000;
+/** How often servings are looked after, in ms: a process of this machine is asked at no cost, a cluster's API is not. */
+const KEEP_EVERY_MS = { local: 1_000, kubernetes: 10_000 };
 
 /** The worker process: connections come from the environment, namespace and limits from temporal.yaml. */
 async function main(): Promise<void> {
@@ -48,6 +49,7 @@ async function main(): Promise<void> {
   const keeping = keep(
     () => keepServings({ db, adapter: serving, log }),
     stopping.signal,
+    KEEP_EVERY_MS[process.env.SLIPWAY_SERVING === 'kubernetes' ? 'kubernetes' : 'local'],
     (error) => log.warn({ err: error }, 'servings could not be looked after; trying again'),
   );
   log.info({ namespace: topology.namespace.name, taskQueue: topology.taskQueue.name }, 'worker started');
@@ -61,11 +63,12 @@ async function main(): Promise<void> {
 async function keep(
   work: () => Promise<void>,
   signal: AbortSignal,
+  everyMs: number,
   failed: (error: unknown) => void,
 ): Promise<void> {
   while (!signal.aborted) {
     await work().catch(failed);
-    await delay(KEEP_EVERY_MS, undefined, { signal }).catch(() => {});
+    await delay(everyMs, undefined, { signal }).catch(() => {});
   }
 }
 

@@ -31,6 +31,11 @@ export interface ServingObservation {
  * remembered (invariant 6).
  */
 export interface ServingAdapter {
+  /**
+   * Set where an apply with fewer replicas ends the last of `endpoints` at once, with a short grace: whoever shrinks lets the gateways go
+   * of them first. Elsewhere the system itself takes a replica out of use before it ends.
+   */
+  readonly endsTheLast?: true;
   /** Makes the serving exist as described and returns without waiting until it is ready; a failed one is started afresh. */
   apply(serving: WantedServing): Promise<void>;
   /** Looks, and lets a replica that ended after having been ready come back; of what apply was never called for it says `absent`. */

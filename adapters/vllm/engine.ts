@@ -2,8 +2,12 @@ const TIMEOUT_MS = 2_000;
 
 /** What a running vLLM says of itself on /metrics; null where it does not say. */
 export interface EngineFigures {
-  /** Requests in the engine, running and waiting. */
+  /** Requests in the engine: in its batch, in its queue, and together. */
+  running: number | null;
+  waiting: number | null;
   inFlight: number | null;
+  /** Share of the KV cache in use, 0–1; of several engines the fullest. */
+  cacheUsage: number | null;
   /** Tokens that the KV cache holds. */
   cacheTokens: number | null;
   /** Requests at full context that the cache holds at once. */
@@ -41,17 +45,23 @@ export async function readEngine(endpoint: string, timeoutMs = TIMEOUT_MS): Prom
  */
 export function parseEngine(text: string): EngineFigures {
   const samples = text.split('\n').flatMap((line) => sampleOf(line) ?? []);
+  const valuesOf = (name: string): number[] =>
+    samples.flatMap((sample) => (sample.name === name && Number.isFinite(sample.value) ? sample.value : []));
   const sum = (name: string): number | null => {
-    const values = samples.filter((sample) => sample.name === name).map(({ value }) => value);
+    const values = valuesOf(name);
     return values.length === 0 ? null : values.reduce((a, b) => a + b, 0);
   };
   const running = sum('vllm:num_requests_running');
   const waiting = sum('vllm:num_requests_waiting');
+  const usages = valuesOf('vllm:kv_cache_usage_perc');
   const config = samples.find(({ name }) => name === 'vllm:cache_config_info')?.labels ?? {};
   const blocks = numeric(config.num_gpu_blocks);
   const blockTokens = numeric(config.block_size);
   return {
+    running,
+    waiting,
     inFlight: running === null ? null : running + (waiting ?? 0),
+    cacheUsage: usages.length === 0 ? null : Math.max(...usages),
     cacheTokens:
       numeric(config.kv_cache_size_tokens) ??
       (blocks === null || blockTokens === null ? null : blocks * blockTokens),

@@ -2,6 +2,7 @@ import { formatDuration } from '../duration.ts';
 import { SlipwayError } from '../errors.ts';
 import { guardId, metricInfo } from '../gate/metrics.ts';
 import type { GateMetric } from '../gate/types.ts';
+import { scalingProblem } from '../serving/scaling.ts';
 import type { PolicyDraft } from './parse.ts';
 
 interface Problem {
@@ -31,6 +32,12 @@ function* problemsOf(policy: PolicyDraft): Generator<Problem> {
   yield* horizonProblems(policy);
   yield* metricProblems(policy);
   yield* stepProblems(policy);
+  yield* servingProblems(policy);
+}
+
+function* servingProblems({ serving }: PolicyDraft): Generator<Problem> {
+  const problem = scalingProblem(serving.scaling);
+  if (problem !== null) yield { ...problem, field: `serving.scaling.${problem.field}` };
 }
 
 function* guardProblems({ canary }: PolicyDraft): Generator<Problem> {

@@ -55,14 +55,14 @@ test('a first release is checked for all but what it cannot have', async () => {
   const { release } = await releases.register({ application: 'first' });
   const { passed, summary } = await check(release);
   assert.equal(passed, true, summary);
-  assert.match(summary, /^all 7 checks passed\n/);
+  assert.match(summary, /^all 8 checks passed\n/);
   assert.match(summary, /rollback revision named: a first release has nothing to return to/);
   assert.match(summary, /stable serving healthy: a first release has no stable serving/);
   assert.match(
     summary,
     /KV cache fits: 4 requests × 8192 tokens want 4 GiB of KV cache; 1 × A100-80GB leave 55 GiB/,
   );
-  assert.equal((await itemsOf(release)).length, 7);
+  assert.equal((await itemsOf(release)).length, 8);
 });
 
 test('the 32K × 50 case is refused with its figures and the ways out', async () => {
@@ -78,7 +78,7 @@ test('the 32K × 50 case is refused with its figures and the ways out', async ()
   assert.equal(passed, false);
   assert.match(
     summary,
-    /^1 of 7 checks failed\nKV cache fits: CAPACITY_EXCEEDED: 50 requests × 32768 tokens want 500 GiB/,
+    /^1 of 8 checks failed\nKV cache fits: CAPACITY_EXCEEDED: 50 requests × 32768 tokens want 500 GiB/,
   );
   assert.match(summary, /One of: lower --max-model-len to \d+; hold 14 concurrent/);
 });
@@ -90,7 +90,7 @@ test('every item that fails is told, each with its remedy', async () => {
   const { release } = await releases.register({ application, policy: { evaluation }, runtime });
   const { passed, summary } = await check(release);
   assert.equal(passed, false);
-  assert.match(summary, /^3 of 7 checks failed\n/);
+  assert.match(summary, /^3 of 8 checks failed\n/);
   assert.match(
     summary,
     /golden set exists: GOLDEN_SET_NOT_FOUND: there is no golden set nothing@1\. Name a pushed/,

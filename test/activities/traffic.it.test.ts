@@ -8,7 +8,7 @@ import { dropLease, findRoute, renewLease } from '../../store/routes.ts';
 import { routeGeneration } from '../../store/servings.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
-import { releasesOn, stepOf } from '../support/releases.ts';
+import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
 import { until } from '../support/servings.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
@@ -26,7 +26,7 @@ after(async () => {
 /** One attempt of a move. */
 const attempt = (release: string, to: Move['to'], phase: number, weight = 0): Promise<void> => {
   const canarySince = to === 'canary' ? ASKED_AT : null;
-  const { moveTraffic } = createTrafficActivities({ db, log: silentLog });
+  const { moveTraffic } = createTrafficActivities({ db, adapter: alwaysReady(db), log: silentLog });
   return asAttempt(() => moveTraffic({ ...stepOf(release), move: { to, weight, phase, canarySince } }));
 };
 

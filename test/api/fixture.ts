@@ -6,10 +6,12 @@ import { createReleaseActivities } from '../../activities/releases.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
 import { notYet } from '../../activities/watch.ts';
 import { type RunningApi, startApi } from '../../api/server.ts';
+import { parseClusterSettings } from '../../domain/kubernetes/settings.ts';
 import type { Role } from '../../domain/words.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { newKey, saveApiKey } from '../../store/keys.ts';
 import { createWorker, installRuntime } from '../../workers/worker.ts';
+import { alwaysReady } from '../support/releases.ts';
 import { startPostgres, startTemporal } from '../support/stack.ts';
 
 export const roles = ['engineer', 'approver', 'auditor', 'admin'] as const satisfies readonly Role[];
@@ -22,7 +24,7 @@ export interface World {
 
 export interface ApiFixture {
   api: RunningApi;
-  /** A second replica on the same database and Temporal. */
+  /** A second replica on the same database and Temporal; nobody told it of a cluster. */
   replica: RunningApi;
   db: Database;
   world: World;
@@ -36,6 +38,13 @@ export interface ApiFixture {
 }
 
 export const evidence = `sha256:${'e'.repeat(64)}`;
+
+const cluster = parseClusterSettings(`
+namespace: models
+image: vllm/vllm-openai@sha256:${'0'.repeat(64)}
+gpus: { L4: { nodeSelector: { pool: l4 } } }
+autoscaling: { prometheusUrl: 'http://prometheus:9090' }
+`);
 
 /** The API on a real Postgres and Temporal, and a worker with the real workflow and registration; the rest of the world is well. */
 export async function startApiFixture(): Promise<ApiFixture> {
@@ -52,7 +61,7 @@ export async function startApiFixture(): Promise<ApiFixture> {
       activities: mirroringProgress(db, {
         ...calmWorld(world),
         ...createReleaseActivities({ db, log: silent }),
-        ...createTrafficActivities({ db, log: silent }),
+        ...createTrafficActivities({ db, adapter: alwaysReady(db), log: silent }),
       }),
     });
     const running = worker.run();
@@ -74,7 +83,7 @@ export async function startApiFixture(): Promise<ApiFixture> {
   };
   const keys = { engineer: newKey(), approver: newKey(), auditor: newKey(), admin: newKey() };
   for (const role of roles) await saveApiKey(db, keys[role], { name: role, role });
-  const api = await startApi(options);
+  const api = await startApi({ ...options, cluster });
   const replica = await startApi(options);
   return {
     api,

@@ -80,7 +80,7 @@ test('--once: a better prompt is promoted, a worse one stopped in its canary, a 
   tells(install, /sign-off +Waiting for a sign-off/, /ended done .* as it should/);
   tells(
     better,
-    /Checklist: all 7 checks passed/,
+    /Checklist: all 8 checks passed/,
     /Evaluation: 30 of 30 cases passed/,
     /weight: 0\.1 asked, 0\.1 observed/,
     /\d+ of 1000 samples/,

@@ -1,17 +1,19 @@
 import type { Move, Step } from '../../activities/contract.ts';
 import { createReleaseActivities } from '../../activities/releases.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
+import type { ServingAdapter } from '../../adapters/serving/adapter.ts';
 import { parseGoldenSet } from '../../domain/evaluation/golden.ts';
 import { parseGuardrailsContent } from '../../domain/guardrails/guardrails.ts';
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
 import { parsePromptFile } from '../../domain/prompt/parse.ts';
 import type { ReleasePlan, ReleaseSpec } from '../../domain/release/spec.ts';
-import type { RuntimeSpec } from '../../domain/serving/serving.ts';
+import { type RuntimeSpec, servingName } from '../../domain/serving/serving.ts';
 import type { Database } from '../../store/database.ts';
 import { pushGoldenSet } from '../../store/golden-sets.ts';
 import { pushGuardrails } from '../../store/guardrails.ts';
 import { pushPrompt } from '../../store/prompts.ts';
 import { saveSpec } from '../../store/releases.ts';
+import { findServing } from '../../store/servings.ts';
 import { ASKED_AT, asAttempt, watched } from './activity.ts';
 import { silentLog } from './log.ts';
 import { exampleModel, exampleRuntime } from './servings.ts';
@@ -29,10 +31,30 @@ export const stepOf = (release: string, sequence = 1): Step => ({
   progress: { release, sequence, stage: 'preflight', phase: 'Progressing', reason: null, story: 'testing' },
 });
 
+/** For tests without servings: each has at once what is asked of it. */
+export const alwaysReady = (db: Database): ServingAdapter => ({
+  apply: async () => {},
+  observe: async (digest) => ({
+    digest,
+    name: servingName(digest),
+    state: 'ready',
+    ready: 1_000,
+    wanted: 1_000,
+    endpoints: (await findServing(db, digest))?.endpoints ?? [],
+    message: 'ready',
+    gpus: 0,
+    since: null,
+  }),
+  remove: async () => {},
+  changed: async () => {},
+  check: async () => [],
+  list: async () => [],
+});
+
 /** Registers releases and moves their traffic with the release's own activities, without a workflow. */
-export function releasesOn(db: Database) {
+export function releasesOn(db: Database, adapter = alwaysReady(db)) {
   const { registerRelease, endRelease } = createReleaseActivities({ db, log: silentLog });
-  const { moveTraffic } = createTrafficActivities({ db, log: silentLog });
+  const { moveTraffic } = createTrafficActivities({ db, adapter, log: silentLog });
   let number = 0;
   let phase = 0;
 

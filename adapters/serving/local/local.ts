@@ -46,6 +46,8 @@ export function createLocalServing(options: LocalServingOptions): ServingAdapter
   const graceMs = options.graceMs ?? DEFAULT_GRACE_MS;
 
   return {
+    endsTheLast: true,
+
     async apply(serving) {
       const name = servingName(serving.digest);
       await withLock(root, name, async () => {
