@@ -2,44 +2,18 @@ import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type {
-  V1Container,
-  V1ContainerState,
-  V1ContainerStatus,
-  V1Pod,
-  V1Probe,
-} from '@kubernetes/client-node';
-import { passing, statusOf } from './api.ts';
-import { doubled, goDuration, nextWait } from './backoff.ts';
-import { boundTo, CommandNotFound, vllmArguments } from './command.ts';
+import type { V1Container, V1ContainerState, V1ContainerStatus } from '@kubernetes/client-node';
+import { goDuration, nextWait } from './backoff.ts';
+import type { ContainerContext, Waiting } from './container-context.ts';
+import { type ContainerProbeListener, probeContainer } from './container-probes.ts';
 import { endProcess } from './ending.ts';
-import { ConfigError, type Lookups, resolvedEnvironment } from './environment.ts';
-import type { EventType } from './events.ts';
-import { gpuMemoryGiB } from './gpu.ts';
-import { notFound, pullsAlways } from './images.ts';
-import { MARK } from './kill.ts';
+import type { Values } from './environment.ts';
+import { launch, ownEnvironment, StartError } from './launch.ts';
 import { logTail } from './log-file.ts';
-import type { NodeContext } from './node-context.ts';
-import { httpGet, probeOnce } from './probe-once.ts';
-import { keepProbing } from './probing.ts';
-import { ContainerProcess, type Exit } from './process.ts';
-import { quantity } from './quantity.ts';
+import { httpGet } from './probe-once.ts';
+import type { ContainerProcess, Exit } from './process.ts';
+import { pullImage } from './pulling.ts';
 
-/** What a container needs of the pod that it is in. */
-export interface ContainerContext {
-  node: NodeContext;
-  pod: V1Pod;
-  podIP: string;
-  lookups: Lookups;
-  /** Holds the container's logs. */
-  folder: string;
-  restarts(exitCode: number): boolean;
-  record(type: EventType, reason: string, message: string): void;
-  /** The status is another one. */
-  changed(): void;
-}
-
-const API_RETRY_MS = 1000;
 /** What a kubelet takes of a failed container's log as its message. */
 const MESSAGE_LINES = 80;
 const MESSAGE_BYTES = 2048;
@@ -52,6 +26,16 @@ export class Container {
   #ending = new AbortController();
   #process: ContainerProcess | undefined;
   #running: Promise<void> | undefined;
+  #waiting: Waiting = {
+    say: (reason, message) => {
+      const last = this.status.state?.terminated;
+      this.#set({
+        state: { waiting: { reason, message } },
+        ...(last === undefined ? {} : { lastState: { terminated: last } }),
+      });
+    },
+    pause: (ms) => delay(ms, undefined, { signal: this.#ending.signal }),
+  };
 
   /** `before` is what the API knows of it from before a restart of the agent. */
   constructor(spec: V1Container, context: ContainerContext, before: V1ContainerStatus | undefined) {
@@ -103,8 +87,9 @@ export class Container {
   async #live(): Promise<void> {
     let wait: number | undefined;
     for (;;) {
-      await this.#pull();
-      const environment = await this.#environment();
+      await pullImage(this.spec, this.#context, this.#waiting);
+      this.#set({ imageID: this.spec.image ?? '' });
+      const environment = await ownEnvironment(this.spec, this.#context, this.#waiting);
       const begun = performance.now();
       const exitCode = await this.#runOnce(environment);
       if (this.#ending.signal.aborted || !this.#context.restarts(exitCode)) return;
@@ -113,120 +98,40 @@ export class Container {
     }
   }
 
-  async #pull(): Promise<void> {
-    const { node, record } = this.#context;
-    const { image = '', imagePullPolicy } = this.spec;
-    if (node.pulled.has(image) && !pullsAlways(image, imagePullPolicy)) {
-      record('Normal', 'Pulled', `Container image "${image}" already present on machine`);
-      this.#set({ imageID: image });
-      return;
-    }
-    let wait = 0;
-    for (;;) {
-      record('Normal', 'Pulling', `Pulling image "${image}"`);
-      await this.#pause(node.pullMs);
-      if (node.images.some((pattern) => pattern.test(image))) {
-        const took = goDuration(node.pullMs);
-        record(
-          'Normal',
-          'Pulled',
-          `Successfully pulled image "${image}" in ${took} (${took} including waiting).`,
-        );
-        node.pulled.add(image);
-        this.#set({ imageID: image });
-        return;
-      }
-      const why = notFound(image);
-      record('Warning', 'Failed', `Failed to pull image "${image}": ${why}`);
-      record('Warning', 'Failed', 'Error: ErrImagePull');
-      this.#wait('ErrImagePull', why);
-      wait = doubled(wait, node.backoff);
-      await this.#pause(wait / 2);
-      record('Normal', 'BackOff', `Back-off pulling image "${image}"`);
-      record('Warning', 'Failed', 'Error: ImagePullBackOff');
-      this.#wait('ImagePullBackOff', `Back-off pulling image "${image}": ErrImagePull: ${why}`);
-      await this.#pause(wait / 2);
-    }
-  }
-
-  /** The resolved variables; waits for as long as something that they refer to is missing. */
-  async #environment(): Promise<Record<string, string>> {
-    const { node, pod, podIP, lookups, record } = this.#context;
-    for (;;) {
-      try {
-        return await resolvedEnvironment(this.spec, pod, { podIP, hostIP: node.address }, lookups);
-      } catch (error) {
-        if (error instanceof ConfigError) {
-          record('Warning', 'Failed', `Error: ${error.message}`);
-          this.#wait('CreateContainerConfigError', error.message);
-          await this.#pause(node.backoff.baseMs);
-        } else if (passing(error) || statusOf(error) === 403) {
-          await this.#pause(API_RETRY_MS);
-        } else throw error;
-      }
-    }
-  }
-
-  async #runOnce(own: Record<string, string>): Promise<number> {
-    const { node, podIP, pod, record } = this.#context;
+  async #runOnce(environment: Values): Promise<number> {
+    const { record, folder } = this.#context;
     const { name } = this.spec;
     this.#ending.signal.throwIfAborted();
     const containerID = `simulator://${randomBytes(32).toString('hex')}`;
     const last = this.status.state?.terminated ?? this.status.lastState?.terminated;
     if (last !== undefined) this.#set({ restartCount: this.status.restartCount + 1 });
-    rmSync(join(this.#context.folder, `${this.status.restartCount - 2}.log`), { force: true });
-    const environment = {
-      PATH: process.env.PATH ?? '',
-      HOME: this.#context.folder,
-      HOSTNAME: pod.metadata?.name ?? '',
-      ...machine(this.spec, node.gpuProduct),
-      ...node.environment,
-      ...own,
-      [MARK]: node.groups.mark,
-    };
+    rmSync(join(folder, `${this.status.restartCount - 2}.log`), { force: true });
     const startedAt = new Date();
     record('Normal', 'Created', `Created container: ${name}`);
+    let started: ContainerProcess;
     try {
-      const [command = '', ...first] = node.program;
-      const args = [...first, ...boundTo(vllmArguments(this.spec, own), podIP)];
-      const spec = {
-        command,
-        args,
-        env: environment,
-        cwd: this.#context.folder,
-        logFile: this.logFile(false),
-      };
-      this.#process = await ContainerProcess.start(spec, node.groups);
+      started = await launch(this.spec, environment, this.logFile(false), this.#context);
     } catch (error) {
-      const message =
-        error instanceof CommandNotFound
-          ? `failed to create containerd task: failed to create shim task: OCI runtime create failed: ${error.message}`
-          : String((error as Error).message);
+      if (!(error instanceof StartError)) throw error;
+      const { message } = error;
       record('Warning', 'Failed', `Error: failed to start container "${name}": ${message}`);
       this.#ended({ exitCode: 128, reason: 'StartError', message, containerID, startedAt });
       return 128;
     }
+    this.#process = started;
     record('Normal', 'Started', `Started container ${name}`);
     this.#set({
       state: { running: { startedAt } },
       ...(last === undefined ? {} : { lastState: { terminated: last } }),
       containerID,
-      started: this.spec.startupProbe === undefined,
-      ready: this.spec.startupProbe === undefined && this.spec.readinessProbe === undefined,
     });
-    const started = this.#process;
-    const probing = new AbortController();
-    this.#probe(started, probing.signal);
+    const running = new AbortController();
+    this.#probe(started, running.signal);
     if (this.#ending.signal.aborted) started.signal('SIGKILL');
     const exit = await started.exited;
-    probing.abort();
-    this.#ended({
-      exitCode: exit.code,
-      reason: reasonOf(exit),
-      containerID,
-      startedAt,
-      ...this.#message(exit),
-    });
+    running.abort();
+    const reason = reasonOf(exit);
+    this.#ended({ exitCode: exit.code, reason, containerID, startedAt, ...this.#message(exit) });
     return exit.code;
   }
 
@@ -250,56 +155,23 @@ export class Container {
     const message = `Back-off restarting failed container ${this.spec.name} in pod ${pod}`;
     this.#context.record('Warning', 'BackOff', message);
     const said = `back-off ${goDuration(ms)} restarting failed container=${this.spec.name} pod=${pod}`;
-    this.#wait('CrashLoopBackOff', said);
-    await this.#pause(ms);
+    this.#waiting.say('CrashLoopBackOff', said);
+    await this.#waiting.pause(ms);
   }
 
-  /** Begins with the startup probe; the others follow when it has passed. */
-  #probe(started: ContainerProcess, signal: AbortSignal): void {
-    const { startupProbe, readinessProbe, livenessProbe } = this.spec;
-    const others = () => {
-      if (readinessProbe === undefined) this.#set({ started: true, ready: true });
-      else {
-        this.#set({ started: true });
-        this.#keep('Readiness', readinessProbe, signal, (passed) => this.#set({ ready: passed }));
-      }
-      if (livenessProbe) {
-        this.#keep('Liveness', livenessProbe, signal, (passed) => {
-          if (!passed) void this.#restart(started, livenessProbe, 'liveness');
-        });
-      }
-    };
-    if (startupProbe === undefined) {
-      others();
-      return;
-    }
-    const passed = new AbortController();
-    this.#keep('Startup', startupProbe, AbortSignal.any([signal, passed.signal]), (good) => {
-      passed.abort();
-      if (good) others();
-      else void this.#restart(started, startupProbe, 'startup');
-    });
-  }
-
-  #keep(kind: string, probe: V1Probe, signal: AbortSignal, turned: (passed: boolean) => void): void {
-    // A container that is being stopped is no longer restarted; its readiness is probed to the end.
-    const until = kind === 'Readiness' ? signal : AbortSignal.any([signal, this.#ending.signal]);
-    void keepProbing(
-      probe,
-      () => probeOnce(probe, this.spec, this.#context.podIP),
-      {
-        failed: (output) => this.#context.record('Warning', 'Unhealthy', `${kind} probe failed: ${output}`),
-        turned: (result) => turned(result === 'success'),
+  #probe(started: ContainerProcess, running: AbortSignal): void {
+    const { record, pod, podIP } = this.#context;
+    const listener: ContainerProbeListener = {
+      failed: (kind, output) => record('Warning', 'Unhealthy', `${kind} probe failed: ${output}`),
+      started: () => this.#set({ started: true }),
+      ready: (ready) => this.#set({ ready }),
+      dead: (kind, probe) => {
+        record('Normal', 'Killing', `Container ${this.spec.name} failed ${kind} probe, will be restarted`);
+        const grace = probe.terminationGracePeriodSeconds ?? pod.spec?.terminationGracePeriodSeconds ?? 30;
+        void this.#end(started, grace * 1000);
       },
-      until,
-    );
-  }
-
-  async #restart(started: ContainerProcess, probe: V1Probe, kind: string): Promise<void> {
-    const { record, pod } = this.#context;
-    record('Normal', 'Killing', `Container ${this.spec.name} failed ${kind} probe, will be restarted`);
-    const grace = probe.terminationGracePeriodSeconds ?? pod.spec?.terminationGracePeriodSeconds ?? 30;
-    await this.#end(started, grace * 1000);
+    };
+    probeContainer(this.spec, podIP, listener, { running, kept: this.#ending.signal });
   }
 
   #end(started: ContainerProcess, graceMs: number): Promise<void> {
@@ -316,32 +188,10 @@ export class Container {
     if (failure) this.#context.record('Warning', 'FailedPreStopHook', `PreStopHook failed: ${failure}`);
   }
 
-  #wait(reason: string, message: string): void {
-    const last = this.status.state?.terminated;
-    this.#set({
-      state: { waiting: { reason, message } },
-      ...(last === undefined ? {} : { lastState: { terminated: last } }),
-    });
-  }
-
   #set(changes: Partial<V1ContainerStatus>): void {
     this.status = { ...this.status, ...changes };
     this.#context.changed();
   }
-
-  async #pause(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.#ending.signal });
-  }
-}
-
-/** What the simulator is to know of the machine that the container sees. */
-function machine({ resources }: V1Container, gpuProduct: string | undefined): Record<string, string> {
-  const { 'nvidia.com/gpu': gpus = '0', memory } = resources?.limits ?? {};
-  return {
-    SIMULATOR_GPUS: gpus,
-    SIMULATOR_GPU_MEMORY_GIB: String(gpuMemoryGiB(gpuProduct)),
-    ...(memory === undefined ? {} : { SIMULATOR_HOST_MEMORY_GIB: String(quantity(memory) / 2 ** 30) }),
-  };
 }
 
 /** A program says by status 137 that it ran out of memory; a process that somebody killed has just failed. */

@@ -7,25 +7,24 @@ import { readSettings } from './settings.ts';
 
 const logger = pino();
 
+const stopping = new AbortController();
+const asked = new Promise<NodeJS.Signals>((resolve) => {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, resolve);
+});
+void asked.then(() => stopping.abort());
+
 try {
   const settings = readSettings(process.argv.slice(2), process.env);
   const kubeConfig = new KubeConfig();
   kubeConfig.loadFromDefault();
-  const started = startNodes({ ...settings, kubeConfig, logger });
-  let asked = false;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, async () => {
-      const code = 128 + constants.signals[signal];
-      if (asked) return;
-      asked = true;
-      await (await started).stop();
-      process.exit(code);
-    });
-  }
-  await started;
+  const nodes = await startNodes({ ...settings, kubeConfig, logger, signal: stopping.signal });
   logger.info({ nodes: settings.nodes.map(({ name }) => name) }, 'nodes are ready');
+  await asked;
+  await nodes.stop();
 } catch (error) {
-  if (!(error instanceof NodesError)) throw error;
-  console.error(`${error.message}\n${error.remedy}`);
-  process.exit(1);
+  if (!stopping.signal.aborted) {
+    console.error(error instanceof NodesError ? `${error.message}\n${error.remedy}` : error);
+    process.exit(1);
+  }
 }
+process.exit(128 + constants.signals[await asked]);

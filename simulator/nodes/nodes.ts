@@ -39,6 +39,8 @@ export interface NodesOptions {
   /** Whether the Node objects go with the agent; true by default. Otherwise they become NotReady, as lost nodes do. */
   removeNodes?: boolean | undefined;
   logger?: Logger | undefined;
+  /** Breaks a start off that waits for the API server. */
+  signal?: AbortSignal | undefined;
 }
 
 export interface RunningNodes {
@@ -118,7 +120,7 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
         logger: logger.child({ node: spec.name }),
       });
       const node = new Node(spec, address, api, logger);
-      await node.register(stopping.signal);
+      await node.register(options.signal ?? stopping.signal);
       nodes.push(node);
       background.push(node.keepAlive(stopping.signal));
     }
