@@ -1,4 +1,5 @@
 import type { Client } from '@temporalio/client';
+import type { ClusterSettings } from '../domain/kubernetes/settings.ts';
 import type { Database } from '../store/database.ts';
 
 /** What the routes work with. */
@@ -7,4 +8,6 @@ export interface ApiContext {
   temporal: Client;
   /** Where the release workers poll. */
   taskQueue: string;
+  /** The cluster that servings run on; null: nobody said, so manifests show the default settings. */
+  cluster: ClusterSettings | null;
 }

@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import { loadClusterSettings } from '../adapters/kubernetes/cluster-file.ts';
 import { connectTemporal } from '../adapters/temporal/connection.ts';
 import { loadTopology } from '../adapters/temporal/topology.ts';
 import { SlipwayError } from '../domain/errors.ts';
@@ -6,7 +7,7 @@ import { startApi } from './server.ts';
 
 /**
  * The API as a process. Environment: DATABASE_URL; SLIPWAY_API_PORT (8080) and SLIPWAY_API_HOST (127.0.0.1);
- * SLIPWAY_BOOTSTRAP_ADMIN_KEY; TEMPORAL_ADDRESS and the rest of Temporal's environment configuration.
+ * SLIPWAY_BOOTSTRAP_ADMIN_KEY; SLIPWAY_CLUSTER_FILE, for manifests; TEMPORAL_ADDRESS and the rest of Temporal's environment configuration.
  */
 const log = pino({ name: 'slipway-api' });
 
@@ -18,6 +19,7 @@ try {
       remedy: 'Set it to postgres://…',
     });
   }
+  const cluster = await loadClusterSettings(process.env);
   const topology = await loadTopology();
   const temporal = await connectTemporal();
   const api = await startApi({
@@ -25,6 +27,7 @@ try {
     temporal,
     namespace: topology.namespace.name,
     taskQueue: topology.taskQueue.name,
+    cluster,
     port: Number(process.env.SLIPWAY_API_PORT ?? 8080),
     host: process.env.SLIPWAY_API_HOST ?? '127.0.0.1',
     bootstrapAdminKey: process.env.SLIPWAY_BOOTSTRAP_ADMIN_KEY,

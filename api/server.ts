@@ -1,6 +1,7 @@
 import { Client, type Connection } from '@temporalio/client';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify';
 import { type Logger, pino } from 'pino';
+import type { ClusterSettings } from '../domain/kubernetes/settings.ts';
 import { openDatabase } from '../store/database.ts';
 import { saveApiKey } from '../store/keys.ts';
 import { guardAccess } from './access.ts';
@@ -12,6 +13,7 @@ import { documentRoutes } from './routes/documents.ts';
 import { gateRoutes } from './routes/gate.ts';
 import { keyRoutes } from './routes/keys.ts';
 import { releaseRoutes } from './routes/releases.ts';
+import { revisionRoutes } from './routes/revisions.ts';
 import { systemRoutes } from './routes/system.ts';
 import { watchRoutes } from './routes/watch.ts';
 
@@ -29,6 +31,8 @@ export interface ApiOptions {
   temporal: Connection;
   namespace: string;
   taskQueue: string;
+  /** Left out: manifests show the default settings. */
+  cluster?: ClusterSettings | null;
   /** 0: any free port. */
   port: number;
   host?: string;
@@ -55,6 +59,7 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
         database,
         temporal: new Client({ connection: options.temporal, namespace: options.namespace }),
         taskQueue: options.taskQueue,
+        cluster: options.cluster ?? null,
       },
       options.logger ?? pino({ name: 'slipway-api' }),
     );
@@ -94,6 +99,7 @@ export async function buildApi(context: ApiContext, logger: Logger): Promise<Fas
     releaseRoutes,
     decisionRoutes,
     gateRoutes,
+    revisionRoutes,
     watchRoutes,
   ]) {
     await app.register(routes(context));

@@ -112,6 +112,15 @@ export async function releaseRequest(
   });
 }
 
+/** What a release file says of its serving, for `POST /v1/manifests`; nothing is pushed. */
+export async function servingRequest(file: string): Promise<unknown> {
+  const { application, runtime, ...release } = await parseFile(file, parseReleaseFile);
+  const beside = (path: string) => resolve(dirname(file), path);
+  const policy = await policyOf(release.policy, beside);
+  const model = await modelOf(release.model, beside);
+  return { application, runtime, model, policy: policy && policyToWire(policy) };
+}
+
 async function policyOf(
   policy: ReleaseFile['policy'],
   beside: (path: string) => string,

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { addDocumentCommands } from './commands/documents.ts';
 import { addGateCommands } from './commands/gate.ts';
 import { addReleaseCommands } from './commands/releases.ts';
+import { addRevisionCommands } from './commands/revisions.ts';
 import { addSystemCommands } from './commands/system.ts';
 
 const help = `
@@ -26,6 +27,7 @@ export function makeProgram(): Command {
   addDocumentCommands(program);
   addReleaseCommands(program);
   addGateCommands(program);
+  addRevisionCommands(program);
   for (const command of descendants(program)) command.exitOverride();
   return program;
 }

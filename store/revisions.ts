@@ -17,15 +17,36 @@ export async function findRevision(db: Queryable, digest: string): Promise<Revis
   return rows[0]?.content ?? null;
 }
 
+/**
+ * The revision whose digest begins so; `prefix` is `sha256:` and at least 12 hex digits.
+ * @throws SlipwayError NOT_FOUND, INPUT_INVALID when several begin so
+ */
+export async function getRevisionByPrefix(db: Queryable, prefix: string): Promise<Revision> {
+  const { rows } = await db.query<{ content: Revision }>(
+    'select content from revisions where starts_with(digest, $1) limit 2',
+    [prefix],
+  );
+  const [revision, other] = rows;
+  if (revision === undefined) throw noRevision(prefix);
+  if (other === undefined) return revision.content;
+  throw new SlipwayError('INPUT_INVALID', `several revisions begin with ${prefix}`, {
+    field: 'revision',
+    value: prefix,
+    remedy: 'Give more digits of the digest',
+  });
+}
+
 /** @throws SlipwayError NOT_FOUND */
 export async function getRevision(db: Queryable, digest: string): Promise<Revision> {
   const revision = await findRevision(db, digest);
-  if (revision === null) {
-    throw new SlipwayError('NOT_FOUND', `there is no revision ${digest}`, {
-      field: 'revision',
-      value: digest,
-      remedy: 'A release registers its revisions; slipway release list shows their digests',
-    });
-  }
+  if (revision === null) throw noRevision(digest);
   return revision;
+}
+
+function noRevision(digest: string): SlipwayError {
+  return new SlipwayError('NOT_FOUND', `there is no revision ${digest}`, {
+    field: 'revision',
+    value: digest,
+    remedy: 'A release registers its revisions; slipway release get shows their digests',
+  });
 }

@@ -88,7 +88,8 @@ export function releaseSpecOf(request: ReleaseRequest): ReleaseSpec {
 /** Slipway gives these itself; an API key does not belong into a spec that everybody may read. */
 const ownFlags = new Set(['model', 'served-model-name', 'host', 'port', 'uds', 'api-key', 'hf-token']);
 
-function checkFlags(runtime: RuntimeSpec): void {
+/** @throws SlipwayError INPUT_INVALID */
+export function checkFlags(runtime: RuntimeSpec): void {
   const own = Object.keys(runtime.flags).find((name) => ownFlags.has(name));
   if (own !== undefined) {
     throw new SlipwayError('INPUT_INVALID', `runtime.flags.${own} is set by Slipway itself`, {

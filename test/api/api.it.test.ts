@@ -146,6 +146,8 @@ describe('the API', () => {
       'GET /v1/releases/{id}/looks': readers,
       'GET /v1/releases/{id}/verification': readers,
       'POST /v1/gate/plan': readers,
+      'GET /v1/revisions/{digest}/manifests': readers,
+      'POST /v1/manifests': readers,
       'POST /v1/releases/{id}/approve': approvers,
       'POST /v1/releases/{id}/reject': approvers,
       'POST /v1/releases/{id}/pause': operators,
@@ -159,7 +161,10 @@ describe('the API', () => {
 
     for (const [route, who] of Object.entries(allowed)) {
       const [method = '', template = ''] = route.split(' ');
-      const path = template.replace('{id}', '0123456789ab').replace('{reference}', 'none@9');
+      const path = template
+        .replace('{id}', '0123456789ab')
+        .replace('{digest}', '0123456789ab')
+        .replace('{reference}', 'none@9');
       const body = method === 'POST' ? { body: { nothing: true } } : {};
 
       it(`${route}: ${who}`, async () => {
@@ -468,6 +473,89 @@ describe('the API', () => {
       const view = await until(body.release ?? '', (v) => v.candidate !== null);
       assert.notEqual(view.stable, null);
       await as('engineer', 'POST', `/v1/releases/${body.release}/abort`, { body: {} });
+    });
+  });
+
+  describe('manifests', () => {
+    const kindsOf = ({ objects }: Answer['body']): string[] =>
+      (objects as unknown as { kind: string }[]).map(({ kind }) => kind);
+    const kinds = ['ServiceAccount', 'NetworkPolicy', 'Service', 'PodDisruptionBudget', 'Deployment'];
+
+    it("are the serving's of a revision, by its digest or the first 12 digits, with who asked for it", async () => {
+      const id = await start('manifested');
+      const { candidate } = await until(id, inStage('sign-off'));
+      const path = `/v1/revisions/${candidate}/manifests`;
+      const whole = await as('auditor', 'GET', path);
+      assert.equal(whole.status, 200, JSON.stringify(whole.body));
+      const { objects, name, serving, settings, notes } = whole.body as unknown as {
+        objects: { metadata: { name: string; namespace: string; labels: Record<string, string> } }[];
+        name: string;
+        serving: string;
+        settings: string;
+        notes: string[];
+      };
+      assert.deepEqual(kindsOf(whole.body), kinds);
+      assert.equal(settings, 'cluster');
+      assert.deepEqual(notes, [`Serving ${serving} of revision ${candidate}.`]);
+      for (const { metadata } of objects) {
+        assert.deepEqual([metadata.name, metadata.namespace], [name, 'models']);
+        assert.equal(metadata.labels['slipway.dev/release'], id);
+        assert.equal(metadata.labels['slipway.dev/application'], 'manifested');
+      }
+      const short = `${candidate}`.slice(7, 19);
+      for (const reference of [short, `sha256:${short}`, `${candidate}`.slice(7)]) {
+        const other = await as('auditor', 'GET', `/v1/revisions/${reference}/manifests`);
+        assert.deepEqual(other.body, whole.body);
+      }
+      await as('engineer', 'POST', `/v1/releases/${id}/abort`, { body: { reason: 'seen' } });
+    });
+
+    it('are also those of a release that nobody has started', async () => {
+      const { model, runtime } = spec('unborn');
+      const policy = { serving: { dedicated: true, scaling: { by: 'autoscaler', maxReplicas: 4 } } };
+      const body = { application: 'unborn', model, runtime, policy };
+      const answer = await as('engineer', 'POST', '/v1/manifests', { body });
+      assert.equal(answer.status, 200, JSON.stringify(answer.body));
+      assert.deepEqual(kindsOf(answer.body), [...kinds, 'ScaledObject']);
+      assert.match((answer.body.notes as unknown as string[]).join(), /of no release yet.*name of its own/);
+    });
+
+    it('say what is missing: a revision, a model, an image, a place for the GPUs', async () => {
+      const { model, runtime } = spec('unborn');
+      const post = (body: object, url?: string) =>
+        as('engineer', 'POST', '/v1/manifests', { body: { application: 'unborn', ...body } }, url);
+      const gpu = { kind: 'TPU', memoryGiB: 16, count: 1 };
+      const answers = [
+        await as('auditor', 'GET', '/v1/revisions/0123456789ab/manifests'),
+        await as('auditor', 'GET', '/v1/revisions/0123/manifests'),
+        await post({ runtime }),
+        await post({ model, runtime: { ...runtime, gpu } }),
+        await post({ model, runtime: { ...runtime, flags: { port: 1 } } }),
+        await post({ model, runtime: { ...runtime, gpu: { ...gpu, kind: 'L4-24GB' } } }, fixture.replica.url),
+      ];
+      assert.deepEqual(
+        answers.map(({ status, body }) => [status, body.error?.field]),
+        [
+          [404, 'revision'],
+          [422, 'digest'],
+          [422, 'model'],
+          [422, 'runtime.gpu.kind'],
+          [422, 'runtime.flags.port'],
+          [422, 'runtime.image'],
+        ],
+      );
+      for (const { body } of answers) assert.ok(body.error?.remedy, JSON.stringify(body));
+    });
+
+    it('tell that the settings are the default ones, where nobody said what the cluster is like', async () => {
+      const { model, runtime } = spec('unborn');
+      const image = `vllm/vllm-openai@sha256:${'1'.repeat(64)}`;
+      const gpu = { kind: 'L4-24GB', memoryGiB: 24, count: 1 };
+      const body = { application: 'unborn', model, runtime: { ...runtime, gpu, image } };
+      const answer = await as('engineer', 'POST', '/v1/manifests', { body }, fixture.replica.url);
+      assert.equal(answer.status, 200, JSON.stringify(answer.body));
+      assert.equal(answer.body.settings, 'default');
+      assert.match((answer.body.notes as unknown as string[]).join(), /SLIPWAY_CLUSTER_FILE/);
     });
   });
 

@@ -29,7 +29,10 @@ describe('the API without', () => {
 
   async function api(database: Database, lines: string[] = []): Promise<FastifyInstance> {
     const logger = pino({ level: 'trace' }, { write: (line: string) => void lines.push(line) });
-    return buildApi({ database, temporal: new Client({ connection }), taskQueue: 'none' }, logger);
+    return buildApi(
+      { database, temporal: new Client({ connection }), taskQueue: 'none', cluster: null },
+      logger,
+    );
   }
   const headers = { authorization: 'Bearer slw_key' };
 
