@@ -1,5 +1,5 @@
 import type { KubeConfig } from '@kubernetes/client-node';
-import { KubernetesError, toldError } from './errors.ts';
+import { isOtherObject, KubernetesError, toldError } from './errors.ts';
 import { createSend, type KubernetesRequest } from './http.ts';
 import { type Place, pathOf, type Resource } from './resources.ts';
 
@@ -41,8 +41,11 @@ export interface KubernetesClient {
   /** An API that the cluster does not have has no objects. */
   list<T>(resource: Resource, options?: ListOptions): Promise<Listed<T>>;
   create<T>(resource: Resource, namespace: string | undefined, object: object): Promise<T>;
-  /** Server-side apply, with force: the given fields become the field manager's. */
-  apply<T>(resource: Resource, place: Place, object: object, options: ApplyOptions): Promise<T>;
+  /**
+   * Server-side apply, with force: the given fields become the field manager's. An object that names a uid is never made; null then says
+   * that it is not there any more.
+   */
+  apply<T>(resource: Resource, place: Place, object: object, options: ApplyOptions): Promise<T | null>;
   /** False: there was none, or it is not the one that was meant. */
   remove(resource: Resource, place: Place, options?: RemoveOptions): Promise<boolean>;
   /** The end of a container's log; null when there is none, or it may not be read. */
@@ -111,20 +114,27 @@ export function createKubernetesClient(config: KubeConfig): KubernetesClient {
         body: object,
       }),
 
-    apply: (resource, place, object, { fieldManager, dryRun = false }) =>
-      ask(`apply ${nameOf(resource, place)}`, {
-        method: 'PATCH',
-        path: pathOf(resource, place),
-        query: {
-          fieldManager,
-          force: 'true',
-          fieldValidation: 'Strict',
-          ...(dryRun && { dryRun: 'All' }),
-        },
-        // JSON is YAML; this content type is what makes a patch a server-side apply.
-        contentType: 'application/apply-patch+yaml',
-        body: object,
-      }),
+    async apply<T>(
+      resource: Resource,
+      place: Place,
+      object: object,
+      { fieldManager, dryRun = false }: ApplyOptions,
+    ): Promise<T | null> {
+      try {
+        const answer = await send({
+          method: 'PATCH',
+          path: pathOf(resource, place),
+          query: { fieldManager, force: 'true', fieldValidation: 'Strict', ...(dryRun && { dryRun: 'All' }) },
+          // JSON is YAML; this content type is what makes a patch a server-side apply.
+          contentType: 'application/apply-patch+yaml',
+          body: object,
+        });
+        return JSON.parse(answer) as T;
+      } catch (error) {
+        if (isOtherObject(error)) return null;
+        throw told(error, `apply ${nameOf(resource, place)}`);
+      }
+    },
 
     async remove(resource, place, { propagation = 'background', uid, gracePeriodSeconds } = {}) {
       const body = {
@@ -138,7 +148,7 @@ export function createKubernetesClient(config: KubeConfig): KubernetesClient {
         await send({ method: 'DELETE', path: pathOf(resource, place), body });
         return true;
       } catch (error) {
-        if (isMissing(error) || (uid !== undefined && isConflict(error))) return false;
+        if (isMissing(error) || isOtherObject(error)) return false;
         throw told(error, `delete ${nameOf(resource, place)}`);
       }
     },
@@ -175,7 +185,6 @@ export function createKubernetesClient(config: KubeConfig): KubernetesClient {
 
 const isMissing = (error: unknown): boolean => error instanceof KubernetesError && error.status === 404;
 const isExpired = (error: unknown): boolean => error instanceof KubernetesError && error.status === 410;
-const isConflict = (error: unknown): boolean => error instanceof KubernetesError && error.status === 409;
 
 const nameOf = ({ plural }: Resource, { name }: Place): string => (name ? `${plural}/${name}` : plural);
 

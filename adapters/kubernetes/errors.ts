@@ -52,8 +52,13 @@ function parseStatus(body: string): ReadStatus | null {
 
 /** Will the same request be taken later? Only such errors become DEPENDENCY_UNAVAILABLE, which activities try again. */
 export function isPassing(error: KubernetesError): boolean {
-  if (error.status === 409) return error.reason === 'Conflict';
+  if (error.status === 409) return error.reason === 'Conflict' && !isOtherObject(error);
   return error.status === 429 || error.status >= 500;
+}
+
+/** The object that was meant by its uid is not there any more. */
+export function isOtherObject(error: unknown): boolean {
+  return error instanceof KubernetesError && error.status === 409 && /\buid\b/i.test(error.message);
 }
 
 /**

@@ -83,7 +83,7 @@ export function createSend(config: KubeConfig): Send {
         return await once(request);
       } catch (error) {
         request.signal?.throwIfAborted();
-        if (error instanceof KubernetesError && !isWorthRepeating(error, request)) throw error;
+        if (error instanceof KubernetesError && !isPassing(error)) throw error;
         const asked = error instanceof KubernetesError && error.retryAfter !== null ? error.retryAfter : 0;
         const wait = Math.min(Math.max(pause, asked * 1_000), LONGEST_PAUSE_MS);
         await delay(wait, undefined, request.signal ? { signal: request.signal } : {});
@@ -91,9 +91,4 @@ export function createSend(config: KubeConfig): Send {
     }
     return once(request);
   };
-}
-
-/** A deletion whose precondition failed meant another object. */
-function isWorthRepeating(error: KubernetesError, { method }: KubernetesRequest): boolean {
-  return isPassing(error) && !(method === 'DELETE' && error.status === 409);
 }

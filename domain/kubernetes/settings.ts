@@ -87,6 +87,8 @@ export interface AutoscalingSettings {
   metric: string;
   /** Prometheus as KEDA reaches it; null: no ScaledObject can be made. */
   prometheusUrl: string | null;
+  /** Does the cluster add GPU nodes by itself when pods wait for them? Then too few free GPUs are no obstacle to a release. */
+  nodes: boolean;
 }
 
 const noSchedule: Toleration[] = [{ key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }];
@@ -131,7 +133,7 @@ export const defaultClusterSettings: ClusterSettings = {
     'prometheus.io/port': '8000',
     'prometheus.io/path': '/metrics',
   },
-  autoscaling: { waitingRequests: 4, metric: 'vllm_num_requests_waiting', prometheusUrl: null },
+  autoscaling: { waitingRequests: 4, metric: 'vllm_num_requests_waiting', prometheusUrl: null, nodes: false },
 };
 
 const MAX_LABEL = 63;
@@ -238,6 +240,7 @@ export const clusterSettingsSchema = z
         waitingRequests: z.number().gt(0),
         metric: z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_.-]*$/, 'is no name of a metric'),
         prometheusUrl: url.nullable(),
+        nodes: z.boolean(),
       })
       .partial(),
   })
