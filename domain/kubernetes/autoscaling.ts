@@ -1,3 +1,4 @@
+import { maximumOf } from '../serving/scaling.ts';
 import { servingName, type WantedServing } from '../serving/serving.ts';
 import { type KubernetesObject, metadataOf } from './objects.ts';
 import type { ClusterSettings } from './settings.ts';
@@ -25,14 +26,9 @@ export function autoscaler(
   ];
 }
 
-/** The most replicas that the policy and its cost allow; never fewer than the floor, which the observed weight needs. */
+/** The most replicas that the policy and its cost allow; never fewer than the floor, which users need. */
 export function mostReplicas({ replicas, runtime, scaling }: WantedServing): number {
-  const { maxReplicas, maxCostPerHour, gpuHourPrice } = scaling;
-  const affordable =
-    maxCostPerHour === null || gpuHourPrice === null
-      ? maxReplicas
-      : Math.floor(maxCostPerHour / (gpuHourPrice * runtime.gpu.count));
-  return Math.max(replicas, Math.min(maxReplicas, affordable));
+  return Math.max(replicas, maximumOf(runtime, scaling));
 }
 
 function horizontalPodAutoscaler(serving: WantedServing, settings: ClusterSettings): KubernetesObject {
