@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import type { BackoffTiming } from './backoff.ts';
 import { NodesError } from './errors.ts';
@@ -11,8 +12,11 @@ export const USAGE = `usage: node simulator/nodes/main.ts --state FOLDER [option
   --pull-ms N               how long a pull takes; 200
   --backoff-ms N            first wait before a restart; 10000
   --addresses RANGE         where pods and nodes have their addresses; 10.244.0.0/16
+  --env NAME=VALUE          for every container; may be repeated
   --keep-nodes              leave the Node objects behind
 The cluster is KUBECONFIG's. Variables SIMULATOR_* are handed on to the containers.`;
+
+const PATHS: readonly string[] = ['SIMULATOR_KNOWLEDGE', 'SIMULATOR_MODELS'];
 
 export type Settings = Omit<NodesOptions, 'kubeConfig' | 'logger'>;
 
@@ -34,11 +38,7 @@ export function readSettings(
     backoff,
     addressRange: values.addresses,
     removeNodes: values['keep-nodes'] !== true,
-    environment: Object.fromEntries(
-      Object.entries(environment).flatMap(([name, value]) =>
-        name.startsWith('SIMULATOR_') && value !== undefined ? [[name, value]] : [],
-      ),
-    ),
+    environment: { ...handedOn(environment), ...Object.fromEntries((values.env ?? []).map(variable)) },
   };
 }
 
@@ -54,6 +54,7 @@ function parsed(args: readonly string[]) {
         'pull-ms': { type: 'string' },
         'backoff-ms': { type: 'string' },
         addresses: { type: 'string' },
+        env: { type: 'string', multiple: true },
         'keep-nodes': { type: 'boolean' },
       },
     }).values;
@@ -76,6 +77,20 @@ function program(text: string): readonly string[] {
     throw new NodesError('--program: a list of words is needed.', USAGE);
   }
   return list as string[];
+}
+
+function variable(text: string): [name: string, value: string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new NodesError(`--env ${text}: NAME=VALUE is needed.`, USAGE);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+/** Containers run in folders of their own: relative paths become absolute ones. */
+function handedOn(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  const own = Object.entries(environment).flatMap(([name, value]) =>
+    name.startsWith('SIMULATOR_') && value ? [[name, PATHS.includes(name) ? resolve(value) : value]] : [],
+  );
+  return Object.fromEntries(own);
 }
 
 function number(name: string, text: string): number {

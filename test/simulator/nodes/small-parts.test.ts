@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { gpuMemoryGiB } from '../../../simulator/nodes/gpu.ts';
 import { notFound, pullsAlways } from '../../../simulator/nodes/images.ts';
@@ -91,14 +91,26 @@ describe('small parts of the nodes', () => {
         '--program',
         '["p","q"]',
         '--keep-nodes',
+        '--env',
+        'A=b=c',
       ],
-      { SIMULATOR_SPEED: '2', HOME: '/' },
+      { SIMULATOR_SPEED: '2', SIMULATOR_KNOWLEDGE: 'k.yaml', SIMULATOR_MODELS: '', HOME: '/' },
     );
     assert.deepEqual(settings.nodes, [{ name: 'a', gpus: 4, gpuProduct: 'A100-80GB' }, { name: 'b' }]);
     assert.deepEqual(settings.program, ['p', 'q']);
-    assert.deepEqual(settings.environment, { SIMULATOR_SPEED: '2' });
+    assert.deepEqual(settings.environment, {
+      SIMULATOR_SPEED: '2',
+      SIMULATOR_KNOWLEDGE: resolve('k.yaml'),
+      A: 'b=c',
+    });
     assert.equal(settings.removeNodes, false);
-    const refused = [[], ['--state', 's', '--node', 'A_B'], ['--state', 's', '--pull-ms', 'x'], ['--none']];
+    const refused = [
+      [],
+      ['--state', 's', '--node', 'A_B'],
+      ['--state', 's', '--pull-ms', 'x'],
+      ['--none'],
+      ['--state', 's', '--env', 'x'],
+    ];
     for (const args of refused) assert.throws(() => readSettings(args, {}), { name: 'NodesError' });
   });
 });
