@@ -2,21 +2,20 @@ import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { SlipwayError } from '../domain/errors.ts';
 import { renderMessages } from '../domain/prompt/render.ts';
+import { completionRequest } from '../domain/prompt/request.ts';
 import type { Route, RouteTable } from '../domain/routing.ts';
 import { type Assignment, assign, userKeyOf } from './assignment.ts';
+import { type AttemptParts, converse } from './attempts.ts';
 import { type ChatRequest, parseChatRequest } from './chat-request.ts';
 import { Exchange } from './exchange.ts';
 import type { Metrics } from './metrics.ts';
 import { asSlipwayError } from './openai-errors.ts';
-import { failFrom, relayError, relayStream, relayWhole } from './relay.ts';
 import type { RouteFollower } from './route-follower.ts';
 import type { Spool } from './spool/spool.ts';
-import type { Upstream } from './upstream.ts';
 
-export interface ChatParts {
+export interface ChatParts extends AttemptParts {
   routes: RouteFollower;
   spool: Spool;
-  upstream: Upstream;
   metrics: Metrics;
   logger: Logger;
   /** Keys the users' hashes. */
@@ -113,23 +112,10 @@ function routeOf(table: RouteTable, application: string): Route {
  */
 function render({ target }: Assignment, request: ChatRequest): Buffer | SlipwayError {
   try {
-    const { outputSchema } = target.prompt;
-    const ownFormat =
-      outputSchema === null
-        ? {}
-        : {
-            response_format: {
-              type: 'json_schema',
-              json_schema: { name: 'answer', schema: outputSchema, strict: true },
-            },
-          };
     return Buffer.from(
       JSON.stringify({
         ...request.passedThrough,
-        ...ownFormat,
-        ...target.prompt.parameters,
-        model: target.servedModel,
-        messages: renderMessages(target.prompt, request),
+        ...completionRequest(target.prompt, target.servedModel, renderMessages(target.prompt, request)),
         stream: request.stream,
         ...(request.stream ? { stream_options: { include_usage: true } } : {}),
       }),
@@ -138,30 +124,5 @@ function render({ target }: Assignment, request: ChatRequest): Buffer | SlipwayE
     const known = asSlipwayError(error);
     if (known.code === 'REQUEST_INVALID') throw known;
     return known;
-  }
-}
-
-async function converse({ upstream }: ChatParts, exchange: Exchange, body: Buffer): Promise<void> {
-  const { res, id, assignment, request } = exchange.parts;
-  const call = upstream.send({ endpoints: assignment.target.endpoints, requestId: id, body });
-  const left = (): void => {
-    if (res.writableFinished) return;
-    exchange.endpoint = call.endpoint();
-    exchange.clientClosed();
-    call.cancel();
-  };
-  // A client that left before we listened.
-  if (res.destroyed) left();
-  res.once('close', left);
-  try {
-    const { endpoint, response } = await call.answer;
-    exchange.endpoint = endpoint;
-    // From here on every error of the connection reaches whoever reads the response.
-    if (response.statusCode !== 200) await relayError(exchange, response);
-    else if (request.stream) await relayStream(exchange, response);
-    else await relayWhole(exchange, response);
-  } catch (error) {
-    exchange.endpoint ??= call.endpoint();
-    if (!exchange.recorded) failFrom(exchange, error);
   }
 }

@@ -63,6 +63,12 @@ export class Exchange {
     this.#firstContent ??= this.#lastContent;
   }
 
+  /** What came until now reached nobody: another endpoint is asked from the beginning. */
+  startOver(): void {
+    this.#firstContent = null;
+    this.#lastContent = 0;
+  }
+
   /** Records an answer in full; then the caller writes its last bytes. @returns false when it could not be recorded and must not end well */
   complete(answer: { usage: Usage | null; finishReason: string | null; output: string }): boolean {
     return this.#record({ status: 200, reason: null, interrupted: false, ...answer });
@@ -80,6 +86,7 @@ export class Exchange {
       return;
     }
     const begun = res.headersSent;
+    if (!begun) this.startOver();
     const recorded = this.#record({
       status: begun ? 200 : status,
       reason,
@@ -88,7 +95,7 @@ export class Exchange {
       finishReason: null,
       output: null,
     });
-    logger.warn({ ...this.#labels(), reason, status }, 'a request failed');
+    logger.warn({ ...this.labels(), reason, status }, 'a request failed');
     if (!recorded) {
       res.destroy();
     } else if (begun) {
@@ -126,7 +133,8 @@ export class Exchange {
     return reason !== null && !(reason === 'client_closed' && this.#firstContent !== null);
   }
 
-  #labels() {
+  /** What a log says of the request. */
+  labels() {
     const { id, request, assignment } = this.parts;
     return {
       request: id,
@@ -147,7 +155,7 @@ export class Exchange {
       return true;
     } catch (error) {
       logger.error(
-        { ...this.#labels(), ...errorForLog(error) },
+        { ...this.labels(), ...errorForLog(error) },
         'a request could not be recorded; its answer is broken off',
       );
       return false;

@@ -2,7 +2,9 @@ import { mkdirSync } from 'node:fs';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
 import { openDatabase } from '../store/database.ts';
+import { Endpoints } from './endpoints.ts';
 import { Metrics } from './metrics.ts';
 import { RouteFollower } from './route-follower.ts';
 import { makeServer } from './server.ts';
@@ -12,7 +14,11 @@ import { StateFolder } from './state.ts';
 import { TenantKeys } from './tenant-keys.ts';
 import { Upstream, type UpstreamLimits } from './upstream.ts';
 
-const defaultLimits: UpstreamLimits = { connectTimeout: 2_000, silenceTimeout: 120_000 };
+const defaultLimits: UpstreamLimits = {
+  connectTimeout: 2_000,
+  silenceTimeout: 120_000,
+  retryWithin: 120_000,
+};
 const SPOOL_BYTES = 256 * 1024 * 1024;
 /** Long enough for the largest batch, short enough to notice a database that fell silent. */
 const QUERY_TIMEOUT_MS = 30_000;
@@ -32,6 +38,10 @@ export interface GatewayOptions {
   /** Bytes of unmoved records before new requests are refused. */
   spoolBytes?: number | undefined;
   limits?: Partial<UpstreamLimits> | undefined;
+  /** Says where replicas are, fresher than the route table; the gateway starts and stops it. Left out: the table alone does. */
+  cluster?: EndpointSource | undefined;
+  /** What the engines ask of their callers (vLLM's --api-key). */
+  vllmApiKey?: string | undefined;
   /** ms without the route table before only stable arms serve; left out: 30 s. */
   stableOnlyAfter?: number | undefined;
   drainTimeout?: number | undefined;
@@ -65,7 +75,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     stableOnlyAfter: options.stableOnlyAfter,
   });
   const tenants = new TenantKeys(database, state, logger);
-  const upstream = new Upstream({ ...defaultLimits, ...options.limits });
+  const limits = { ...defaultLimits, ...options.limits };
+  const endpoints = new Endpoints();
+  const upstream = new Upstream({
+    ...limits,
+    apiKey: options.vllmApiKey,
+    onBegin: (endpoint) => endpoints.begin(endpoint),
+    onEnd: (endpoint) => endpoints.end(endpoint),
+  });
+  const cluster = options.cluster ?? null;
+  if (cluster !== null) metrics.followCluster(cluster);
   mkdirSync(state.file('spool'), { recursive: true });
   const spool = new Spool({ folder: state.file('spool'), maxBytes: options.spoolBytes ?? SPOOL_BYTES });
   const mover = new Mover({
@@ -81,6 +100,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const server = makeServer({
     routes,
     tenants,
+    cluster,
+    endpoints,
+    retryWithin: limits.retryWithin,
     spool,
     upstream,
     metrics,
@@ -90,7 +112,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     accepting: () => accepting,
   });
 
-  await Promise.all([routes.start(), tenants.start()]);
+  await Promise.all([routes.start(), tenants.start(), cluster?.start()]);
   mover.start();
   await server.listen({ port: options.port ?? 0, host: options.host ?? '127.0.0.1' });
   const { address, family, port } = server.server.address() as AddressInfo;
@@ -114,7 +136,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     tenants.stop();
     await mover.stop();
     spool.close();
-    await routes.stop();
+    await Promise.all([routes.stop(), cluster?.stop()]);
     upstream.close();
     await database.end();
     state.unlock();

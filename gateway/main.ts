@@ -1,6 +1,12 @@
 import pino from 'pino';
 import { z } from 'zod';
-import { startGateway } from './gateway.ts';
+import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
+import { KubernetesEndpoints } from '../adapters/endpoints/kubernetes.ts';
+import { loadClusterSettings } from '../adapters/kubernetes/cluster-file.ts';
+import { loadKubeConfig } from '../adapters/kubernetes/config.ts';
+import { SlipwayError } from '../domain/errors.ts';
+import { defaultClusterSettings } from '../domain/kubernetes/settings.ts';
+import { type Gateway, startGateway } from './gateway.ts';
 
 const environment = z.object({
   SLIPWAY_GATEWAY_PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
@@ -9,6 +15,12 @@ const environment = z.object({
   SLIPWAY_STATE_DIR: z.string().min(1),
   SLIPWAY_USER_HASH_KEY: z.string().min(16, 'must have at least 16 characters'),
   SLIPWAY_SPOOL_BYTES: z.coerce.number().int().positive().optional(),
+  // A key from a file often ends with a line break; an empty one is none.
+  SLIPWAY_VLLM_API_KEY: z
+    .string()
+    .transform((key) => key.trim() || undefined)
+    .optional(),
+  SLIPWAY_SERVING: z.enum(['local', 'kubernetes']).default('local'),
   SLIPWAY_LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
@@ -21,16 +33,33 @@ if (!parsed.success) {
 const env = parsed.data;
 const logger = pino({ name: 'gateway', level: env.SLIPWAY_LOG_LEVEL });
 
-const gateway = await startGateway({
-  databaseUrl: env.DATABASE_URL,
-  stateFolder: env.SLIPWAY_STATE_DIR,
-  userSecret: env.SLIPWAY_USER_HASH_KEY,
-  port: env.SLIPWAY_GATEWAY_PORT,
-  host: env.SLIPWAY_GATEWAY_HOST,
-  spoolBytes: env.SLIPWAY_SPOOL_BYTES,
-  logger,
-}).catch((error: unknown) => {
-  logger.fatal({ error: error instanceof Error ? error.message : 'unknown' }, 'the gateway cannot start');
+/** In a cluster the gateway follows the replicas there by itself. */
+async function clusterOf(): Promise<EndpointSource | undefined> {
+  if (env.SLIPWAY_SERVING === 'local') return undefined;
+  const { namespace } = (await loadClusterSettings(process.env)) ?? defaultClusterSettings;
+  return new KubernetesEndpoints({ kubeConfig: loadKubeConfig(process.env), namespace, logger });
+}
+
+async function start(): Promise<Gateway> {
+  return startGateway({
+    databaseUrl: env.DATABASE_URL,
+    stateFolder: env.SLIPWAY_STATE_DIR,
+    userSecret: env.SLIPWAY_USER_HASH_KEY,
+    port: env.SLIPWAY_GATEWAY_PORT,
+    host: env.SLIPWAY_GATEWAY_HOST,
+    spoolBytes: env.SLIPWAY_SPOOL_BYTES,
+    cluster: await clusterOf(),
+    vllmApiKey: env.SLIPWAY_VLLM_API_KEY,
+    logger,
+  });
+}
+
+const gateway = await start().catch((error: unknown) => {
+  const remedy = error instanceof SlipwayError ? error.details.remedy : undefined;
+  logger.fatal(
+    { error: error instanceof Error ? error.message : 'unknown', remedy },
+    'the gateway cannot start',
+  );
   process.exit(1);
 });
 

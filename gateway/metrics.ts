@@ -36,6 +36,11 @@ export class Metrics {
     'Answers that the client left in the middle',
     armLabels,
   );
+  readonly retries = this.#counter(
+    'llm_upstream_retries_total',
+    'Requests that were sent to another endpoint because this one failed before the client had a byte of the answer',
+    [...armLabels, 'reason'],
+  );
   readonly violations = this.#counter(
     'llm_guardrail_violations_total',
     'Guardrail violations, by their type',
@@ -123,6 +128,23 @@ export class Metrics {
     this.failed.inc({ ...labels, reason });
   }
 
+  /** A request leaves an endpoint that failed it, for another one. */
+  retried(sample: ArmSample, reason: string): void {
+    this.retries.inc({ ...labelsOf(sample), reason });
+  }
+
+  /** Tells whether the gateway hears of the cluster's endpoints; without a cluster there is no such series. */
+  followCluster(cluster: { readonly healthy: boolean }): void {
+    new Gauge({
+      name: 'slipway_gateway_cluster_followed',
+      help: "1 while the gateway hears of the cluster's endpoints, 0 while it goes on with the last it knew",
+      registers: [this.registry],
+      collect() {
+        this.set(cluster.healthy ? 1 : 0);
+      },
+    });
+  }
+
   scored({ application, revision, arm, evaluator, score }: AttachedScore): void {
     this.quality.observe(
       { application, revision: shortDigest(revision), arm: arm ?? 'none', evaluator },
@@ -167,16 +189,25 @@ export class Metrics {
   }
 }
 
+/** Whose request it is, and where it was sent. */
+export interface ArmSample extends Pick<SampleRecord, 'application' | 'revision' | 'arm' | 'endpoint'> {
+  model: string;
+}
+
+function labelsOf({ application, model, revision, arm, endpoint }: ArmSample) {
+  return {
+    application,
+    model,
+    revision: shortDigest(revision),
+    arm: arm ?? 'none',
+    endpoint: endpoint ?? '',
+  };
+}
+
 type Bound = ReturnType<typeof bind>;
 
 function bind(metrics: Metrics, record: SampleRecord, model: string, tenant: string) {
-  const labels = {
-    application: record.application,
-    model,
-    revision: shortDigest(record.revision),
-    arm: record.arm ?? 'none',
-    endpoint: record.endpoint ?? '',
-  };
+  const labels = labelsOf({ ...record, model });
   // From zero on, so that the first failure is an increase and the absence of any is a measured zero.
   for (const reason of failureReasons) metrics.failed.inc({ ...labels, reason }, 0);
   metrics.violations.inc({ ...labels, violation_type: '' }, 0);

@@ -11,24 +11,21 @@ import {
 import type { Exchange } from './exchange.ts';
 import { errorType } from './openai-errors.ts';
 import { EventSplitter } from './sse.ts';
-import { type FailureReason, UpstreamFailure } from './upstream.ts';
+import { UpstreamFailure } from './upstream.ts';
 
 /** An answer that is not streamed is held whole before it is passed on; none is larger. */
 const LARGEST_ANSWER = 32 * 1024 * 1024;
 const LARGEST_ERROR = 64 * 1024;
 
-/** Ends the exchange with whatever went wrong between the endpoint and here. */
-export function failFrom(exchange: Exchange, error: unknown): void {
-  const failure =
-    error instanceof UpstreamFailure
-      ? error
-      : new UpstreamFailure('upstream_cut', 'the model endpoint broke off its answer');
+/** Ends the exchange with what went wrong between the endpoint and here. */
+export function endWith(exchange: Exchange, failure: UpstreamFailure): void {
   if (failure.reason === 'client_closed') {
     exchange.clientClosed();
     exchange.parts.res.destroy();
     return;
   }
-  exchange.fail(failure.reason, failure.toSlipwayError());
+  const { status, body } = failure.answer();
+  exchange.failWith(failure.reason, status, body, failure.headers);
 }
 
 /** Passes a whole answer on. The traffic sees the application's name where the engine wrote its model's. */
@@ -116,7 +113,9 @@ class StreamRelay {
     const { id, request, assignment } = this.#exchange.parts;
     const chunk = parseUpstream(data);
     if (chunk.error !== undefined) {
-      throw new UpstreamFailure('upstream_error', 'the model endpoint failed while it answered');
+      throw new UpstreamFailure('upstream_error', 'the model endpoint failed while it answered', {
+        retry: isOwnFailure(chunk.error) ? 'error' : null,
+      });
     }
     const usage = usageOf(chunk.usage);
     if (usage !== null) this.#usage = usage;
@@ -157,6 +156,12 @@ class StreamRelay {
   }
 }
 
+/** An error in the midst of a stream is the engine's unless it names a status that blames the request. */
+function isOwnFailure(error: unknown): boolean {
+  const code = typeof error === 'object' && error !== null ? (error as { code?: unknown }).code : undefined;
+  return !(typeof code === 'number' && code < 500);
+}
+
 /** The id that clients see in an answer; feedback names it or the x-request-id. */
 export function completionId(requestId: string): string {
   return `chatcmpl-${requestId}`;
@@ -165,22 +170,18 @@ export function completionId(requestId: string): string {
 /** What the request itself got wrong, by the engine's word: passed on, since no other endpoint would say otherwise. */
 const rejected = new Set([400, 413, 422]);
 
-/** Ends the exchange with an endpoint's error. */
-export async function relayError(exchange: Exchange, response: IncomingMessage): Promise<void> {
+/** Reads an answer that is no success. */
+export async function refusalOf(response: IncomingMessage): Promise<UpstreamFailure> {
   const status = response.statusCode ?? 500;
   const text = await readAll(response, LARGEST_ERROR);
-  if (exchange.recorded) return;
+  const message = `the model endpoint answered with status ${status}`;
   const retryAfter = response.headers['retry-after'];
   const headers: Record<string, string> = retryAfter === undefined ? {} : { 'retry-after': retryAfter };
-  if (status === 429) {
-    exchange.failWith('upstream_rate_limited', 429, errorOf(text, 429), headers);
-  } else if (rejected.has(status)) {
-    exchange.failWith('upstream_rejected', status, errorOf(text, status), headers);
-  } else {
-    const reason: FailureReason = 'upstream_error';
-    const failure = new UpstreamFailure(reason, `the model endpoint answered with status ${status}`);
-    exchange.fail(reason, failure.toSlipwayError(), headers);
-  }
+  const own = { status, body: errorOf(text, status) };
+  if (status === 429) return new UpstreamFailure('upstream_rate_limited', message, { headers, own });
+  if (rejected.has(status)) return new UpstreamFailure('upstream_rejected', message, { headers, own });
+  const retry = status === 503 ? 'busy' : status >= 500 ? 'error' : null;
+  return new UpstreamFailure('upstream_error', message, { retry, headers });
 }
 
 /** The engine's error in OpenAI's shape, whether it came in it or in vLLM's older flat one. */

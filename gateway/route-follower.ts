@@ -1,15 +1,18 @@
 import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
 import { GATEWAY_STABLE_ONLY_MS, type RouteTable } from '../domain/routing.ts';
 import type { Queryable } from '../store/database.ts';
 import { type Listener, listen } from '../store/listener.ts';
 import { dropLease, ROUTES_CHANNEL, readGeneration, readRouteTable, renewLease } from '../store/routes.ts';
 import { errorForLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
+import { publishedEndpoints } from './replicas.ts';
 import type { StateFolder } from './state.ts';
 
-const TABLE_FILE = 'route-table.json';
+/** Since a table's targets name their serving it is another file than it was. */
+const TABLE_FILE = 'route-table-2.json';
 const EVERY_MS = 1_000;
 const LONGEST_BACKOFF_MS = 1_000;
 
@@ -32,6 +35,7 @@ export class RouteFollower {
   readonly #options: RouteFollowerOptions;
   readonly #stop = new AbortController();
   #table: RouteTable | null = null;
+  #published = publishedEndpoints(null);
   /** Requests in flight by the generation that routed them. */
   readonly #inFlight = new Map<number, number>();
   /** When the table was last read and the lease renewed, by both clocks: neither a sleeping machine nor a set clock stretches it. */
@@ -51,6 +55,11 @@ export class RouteFollower {
     return this.#table;
   }
 
+  /** Where its servings answer. */
+  get published(): Pick<EndpointSource, 'endpointsOf'> {
+    return this.#published;
+  }
+
   get stableOnly(): boolean {
     if (this.#confirmed === null) return true;
     const limit = this.#options.stableOnlyAfter ?? GATEWAY_STABLE_ONLY_MS;
@@ -60,7 +69,7 @@ export class RouteFollower {
 
   /** Starts from the last table that was saved, then follows the database. Resolves when there is a table, or the first try has failed. */
   async start(): Promise<void> {
-    this.#table = await this.#options.state.load<RouteTable>(TABLE_FILE);
+    this.#use(await this.#options.state.load<RouteTable>(TABLE_FILE));
     const first = Promise.withResolvers<void>();
     this.#running = this.#follow(first.resolve);
     this.#watch = setInterval(() => this.#watchTouch(), EVERY_MS);
@@ -113,6 +122,11 @@ export class RouteFollower {
     }
   }
 
+  #use(table: RouteTable | null): void {
+    this.#table = table;
+    this.#published = publishedEndpoints(table);
+  }
+
   #notify(): void {
     this.#woken = true;
     this.#wake();
@@ -137,7 +151,7 @@ export class RouteFollower {
     const before = this.#table?.generation;
     // A table from this gateway's disk may be of another database: the first read always replaces it.
     if (this.#confirmed === null || (await readGeneration(db)) !== before) {
-      this.#table = await readRouteTable(db);
+      this.#use(await readRouteTable(db));
     }
     const generation = this.#table?.generation ?? 0;
     await renewLease(db, gatewayId, generation, Math.min(generation, ...this.#inFlight.keys()));

@@ -2,7 +2,7 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
 import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
-import { Endpoints } from './endpoints.ts';
+import { openAiError } from './openai-errors.ts';
 
 /** Why a request did not get its answer; a label of metrics and of samples, so the list is closed. */
 export const failureReasons = [
@@ -24,19 +24,62 @@ const codes: Partial<Record<FailureReason, ErrorCode>> = {
   upstream_timeout: 'UPSTREAM_TIMEOUT',
 };
 
+/** Why another replica may do better; a label of metrics. */
+export type RetryReason =
+  /** No connection was made: the replica has not seen the request. */
+  | 'refused'
+  /** It broke off. */
+  | 'cut'
+  /** It is starting or has too much to do. */
+  | 'busy'
+  /** It failed by itself, as vLLM does for what it holds when its engine dies. */
+  | 'error';
+
+const retries: Partial<Record<FailureReason, RetryReason>> = {
+  upstream_refused: 'refused',
+  upstream_cut: 'cut',
+  upstream_rate_limited: 'busy',
+};
+
+/** An answer that the client gets instead of ours. */
+export interface OwnWords {
+  status: number;
+  body: object;
+}
+
 /** The endpoint did not answer as it should. */
 export class UpstreamFailure extends Error {
   readonly reason: FailureReason;
+  /** null: another replica would not do better, or there is no time left for it. */
+  readonly retry: RetryReason | null;
+  readonly headers: Record<string, string>;
+  readonly #own: OwnWords | undefined;
 
-  constructor(reason: FailureReason, message: string) {
+  constructor(
+    reason: FailureReason,
+    message: string,
+    more: { retry?: RetryReason | null; headers?: Record<string, string>; own?: OwnWords } = {},
+  ) {
     super(message);
     this.name = 'UpstreamFailure';
     this.reason = reason;
+    this.retry = more.retry === undefined ? (retries[reason] ?? null) : more.retry;
+    this.headers = more.headers ?? {};
+    this.#own = more.own;
   }
 
-  toSlipwayError(): SlipwayError {
-    return new SlipwayError(codes[this.reason] ?? 'UPSTREAM_FAILED', this.message);
+  /** What the client gets. */
+  answer(): OwnWords {
+    if (this.#own !== undefined) return this.#own;
+    const error = new SlipwayError(codes[this.reason] ?? 'UPSTREAM_FAILED', this.message);
+    return { status: error.status, body: openAiError(error) };
   }
+}
+
+/** Any error between the endpoint and here; what has no name is the connection's. */
+export function asUpstreamFailure(error: unknown): UpstreamFailure {
+  if (error instanceof UpstreamFailure) return error;
+  return new UpstreamFailure('upstream_cut', 'the model endpoint broke off its answer');
 }
 
 export interface UpstreamLimits {
@@ -44,74 +87,74 @@ export interface UpstreamLimits {
   connectTimeout: number;
   /** ms without a byte from the endpoint, before the answer's head and between its parts. */
   silenceTimeout: number;
+  /** ms since the request came in, after which no other endpoint is asked any more. */
+  retryWithin: number;
 }
 
 export interface UpstreamRequest {
-  endpoints: readonly string[];
+  endpoint: string;
   requestId: string;
   /** JSON of the chat request. */
   body: Buffer;
 }
 
-export interface UpstreamAnswer {
-  endpoint: string;
-  response: http.IncomingMessage;
-}
-
 /** A request on its way to an endpoint. */
 export interface UpstreamCall {
   /** Resolves with the head of the answer. @throws UpstreamFailure */
-  answer: Promise<UpstreamAnswer>;
-  /** The endpoint last tried. */
-  endpoint: () => string | null;
+  answer: Promise<http.IncomingMessage>;
   /** Ends the connection, so that the engine stops generating. */
   cancel: () => void;
 }
 
-/** Errors of a connection that was never made: nothing was sent, so another endpoint may be tried. */
-const neverConnected = new Set(['ECONNREFUSED', 'EHOSTUNREACH', 'ENETUNREACH', 'ENOTFOUND', 'EAI_AGAIN']);
+/** Errors of a connection that was never made: nothing was sent. */
+const neverConnected = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
 
-/** Connections to the engines, kept alive. */
+export interface UpstreamOptions extends UpstreamLimits {
+  /** What the engines ask of their callers (vLLM's --api-key). */
+  apiKey?: string | undefined;
+  /** A request begins at, and ends at, an endpoint. */
+  onBegin: (endpoint: string) => void;
+  onEnd: (endpoint: string) => void;
+}
+
+/** Connections to the engines, kept alive; a replica that vanished without a word is found out by the agents' probes in some 10 s. */
 export class Upstream {
-  readonly #limits: UpstreamLimits;
-  readonly #endpoints = new Endpoints();
+  readonly #options: UpstreamOptions;
   readonly #agents = {
     'http:': new http.Agent({ keepAlive: true, scheduling: 'lifo' }),
     'https:': new https.Agent({ keepAlive: true, scheduling: 'lifo' }),
   };
   readonly #urls = new Map<string, URL>();
 
-  constructor(limits: UpstreamLimits) {
-    this.#limits = limits;
+  constructor(options: UpstreamOptions) {
+    this.#options = options;
   }
 
+  /** Asks one endpoint. */
   send(request: UpstreamRequest): UpstreamCall {
-    const tried: string[] = [];
     let cancelled = false;
     let current: http.ClientRequest | undefined;
 
-    const attempt = async (again: string | null): Promise<UpstreamAnswer> => {
-      const endpoint = again ?? this.#endpoints.choose(request.endpoints, tried, Date.now());
-      if (endpoint === null)
-        throw new UpstreamFailure('no_endpoint', 'no endpoint serves this application now');
-      tried.push(endpoint);
-      const sent = this.#open(endpoint, request);
+    const attempt = async (first: boolean): Promise<http.IncomingMessage> => {
+      const sent = this.#open(request);
       current = sent.request;
       try {
-        return { endpoint, response: await sent.response };
+        return await sent.response;
       } catch (error) {
         if (cancelled) throw new UpstreamFailure('client_closed', 'the client left');
         const failure = error as NodeJS.ErrnoException;
         if (neverConnected.has(failure.code ?? '')) {
-          this.#endpoints.setAside(endpoint, Date.now());
-          const elsewhere = tried.length === 1 && request.endpoints.length > 1;
-          if (elsewhere) return attempt(null);
           throw new UpstreamFailure('upstream_refused', 'the model endpoint refused the connection');
         }
         // A kept-alive connection that the endpoint closed before it read the request: as good as never connected.
-        if (sent.request.reusedSocket && failure.code === 'ECONNRESET' && again === null) {
-          return attempt(endpoint);
-        }
+        if (first && sent.request.reusedSocket && failure.code === 'ECONNRESET') return attempt(false);
         if (error instanceof UpstreamFailure) throw error;
         throw new UpstreamFailure(
           'upstream_cut',
@@ -121,8 +164,7 @@ export class Upstream {
     };
 
     return {
-      answer: attempt(null),
-      endpoint: () => tried.at(-1) ?? null,
+      answer: attempt(true),
       cancel: () => {
         cancelled = true;
         current?.destroy();
@@ -130,11 +172,11 @@ export class Upstream {
     };
   }
 
-  #open(
-    endpoint: string,
-    { body, requestId }: UpstreamRequest,
-  ): { request: http.ClientRequest; response: Promise<http.IncomingMessage> } {
-    const { connectTimeout, silenceTimeout } = this.#limits;
+  #open({ endpoint, body, requestId }: UpstreamRequest): {
+    request: http.ClientRequest;
+    response: Promise<http.IncomingMessage>;
+  } {
+    const { connectTimeout, silenceTimeout, apiKey, onBegin, onEnd } = this.#options;
     const url = this.#urlOf(endpoint);
     const secure = url.protocol === 'https:';
     const request = (secure ? https : http).request({
@@ -147,10 +189,11 @@ export class Upstream {
         'content-type': 'application/json',
         'content-length': body.length,
         'x-request-id': requestId,
+        ...(apiKey === undefined ? {} : { authorization: `Bearer ${apiKey}` }),
       },
     });
-    this.#endpoints.begin(endpoint);
-    request.once('close', () => this.#endpoints.end(endpoint));
+    onBegin(endpoint);
+    request.once('close', () => onEnd(endpoint));
     request.setNoDelay(true);
     request.once('socket', (socket: Socket) => {
       if (!socket.connecting) return;

@@ -6,8 +6,9 @@ import pino from 'pino';
 import type { ArmTarget } from '../../domain/routing.ts';
 import { Exchange } from '../../gateway/exchange.ts';
 import { Metrics } from '../../gateway/metrics.ts';
-import { failFrom, relayStream, relayWhole } from '../../gateway/relay.ts';
+import { endWith, relayStream, relayWhole } from '../../gateway/relay.ts';
 import type { Spool } from '../../gateway/spool/spool.ts';
+import { asUpstreamFailure } from '../../gateway/upstream.ts';
 import type { SampleRecord } from '../../store/ledger.ts';
 import { chunk, completionOf, sse, streamOf } from './fake-engine.ts';
 
@@ -92,11 +93,19 @@ describe('the record of an answer (invariant 10)', () => {
   it('is written before the error, and once', async () => {
     const { exchange, events, records } = exchangeOf(true);
     await relayStream(exchange, from(sse(chunk({ content: 'a' })))).catch((error) =>
-      failFrom(exchange, error),
+      endWith(exchange, asUpstreamFailure(error)),
     );
     exchange.clientClosed();
     assert.deepEqual(events, ['write data: {"id":"c', 'record', 'write data: {"error"', 'destroy']);
     assert.deepEqual([records[0]?.interrupted, records[0]?.reason], [true, 'upstream_cut']);
+  });
+
+  it('of an answer of which nothing was passed on has no time to first token', async () => {
+    const { exchange, events, records } = exchangeOf(true);
+    const failing = from(sse(chunk({ content: 'a' })) + sse({ error: { message: 'no' } }));
+    await relayStream(exchange, failing).catch((error) => endWith(exchange, asUpstreamFailure(error)));
+    assert.deepEqual(events, ['record', 'end']);
+    assert.deepEqual([records[0]?.ttft, records[0]?.interrupted], [null, false]);
   });
 
   it('of a client that left stays, whatever the endpoint says afterwards', async () => {
