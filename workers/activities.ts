@@ -28,6 +28,8 @@ export interface Outside {
   /** null: none is configured; golden sets with a rubric wait for one. */
   judge: Judge | null;
   webhookSecret?: string | undefined;
+  /** What the engines ask of their callers (vLLM's --api-key). */
+  vllmApiKey?: string | undefined;
 }
 
 /** Every activity of the workflows, wired to the outside. */
@@ -36,7 +38,7 @@ export function createActivities(outside: Outside, log: Logger): ReleaseActiviti
   const ofReleases = mirroringProgress(db, {
     ...createReleaseActivities({ db, log }),
     ...createPreflightActivities({ db, log }),
-    ...createEvaluationActivities({ db, ask: createAskEndpoint(), judge, log }),
+    ...createEvaluationActivities({ db, ask: createAskEndpoint(outside.vllmApiKey), judge, log }),
     ...createServingActivities({ db, adapter: serving, log }),
     ...createTrafficActivities({ db, adapter: serving, log }),
     ...createEvidenceActivities({ db, log, measureGuards: (subject) => measureGuards(prometheus, subject) }),

@@ -31,6 +31,8 @@ async function main(): Promise<void> {
     prometheus: createPrometheus({ url: required('PROMETHEUS_URL') }),
     judge: judgeFromEnvironment(process.env),
     webhookSecret: process.env.SLIPWAY_WEBHOOK_SECRET,
+    // A key from a file often ends with a line break; an empty one is none.
+    vllmApiKey: process.env.SLIPWAY_VLLM_API_KEY?.trim() || undefined,
   };
   const worker = await createWorker({
     connection: await connectWorker(temporalConfig().connectionOptions),
