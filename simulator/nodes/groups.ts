@@ -18,6 +18,8 @@ export class ProcessGroups {
     const script = fileURLToPath(new URL('reaper.ts', import.meta.url));
     this.#reaper = spawn(process.execPath, [script, mark, label, String(metric)], {
       detached: true,
+      // Nothing by which whoever started this process would find it: it has to finish its work.
+      env: { PATH: process.env.PATH },
       stdio: ['pipe', 'ignore', 'ignore'],
     });
     // Its pipe must not keep this process alive, and its loss must not end it.

@@ -81,9 +81,8 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
     await removeLabelled(footprint.label);
     await removeRoutes((metric) => metric === footprint.metric);
     if (removeNodes) {
-      for (const node of nodes) {
-        await node.remove().catch((error) => logger.warn({ err: error }, 'a node could not be removed'));
-      }
+      const failed = (error: unknown) => logger.warn({ err: error }, 'a node could not be removed');
+      await Promise.all(nodes.map((node) => node.remove().catch(failed)));
     }
     lock.close();
   };

@@ -27,7 +27,7 @@ export async function keepProbing(
     await delay((probe.initialDelaySeconds ?? 0) * 1000, undefined, { signal });
     for (;;) {
       const begun = performance.now();
-      const output = await once();
+      const output = await once().catch((error: Error) => error.message);
       if (signal.aborted) return;
       if (output !== undefined) listener.failed(output);
       const before = count.result;

@@ -269,19 +269,25 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     await work.core.deleteNamespacedPod({ name: 'waiting', namespace: work.namespace });
   });
 
-  it('ride out a restart of the API server without restarting a container', async () => {
+  it('ride out a restart of the API server without restarting a container or forgetting a deletion', async () => {
     const apiServer = kubernetes.control?.apiServer;
     assert.ok(apiServer);
     await work.createPod('steady', vllm());
-    await eventually('the pod is ready', () => work.ready('steady'));
+    await work.createPod('ending', vllm({ lifecycle: { preStop: { sleep: { seconds: 1 } } } }));
+    for (const name of ['steady', 'ending']) await eventually(`${name} is ready`, () => work.ready(name));
     const started = await work.container('steady');
+    const [steady, ending] = await Promise.all(
+      ['steady', 'ending'].map(async (name) => (await work.pod(name)).status?.podIP),
+    );
+    await work.core.deleteNamespacedPod({ name: 'ending', namespace: work.namespace });
+    await eventually('the deletion is heard of', async () =>
+      (await work.events('ending')).includes('Killing: Stopping container vllm'),
+    );
     await apiServer.kill();
-    const address = (await addressesOfThisMachine().find((each) => each.startsWith('10.244.'))) ?? '';
-    assert.notEqual(address, '');
+    await eventually('the deleted pod ends', async () => (await health(ending)) === 0);
+    assert.equal(await health(steady), 200);
     await apiServer.start();
-    await work.core
-      .deleteNamespacedPod({ name: 'unknown', namespace: work.namespace })
-      .catch(() => undefined);
+    await eventually('the deleted pod is gone', () => work.gone('ending'));
     await work.createPod('later', vllm());
     await eventually('a pod made later is ready', () => work.ready('later'));
     const now = await work.container('steady');
