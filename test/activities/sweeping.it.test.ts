@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { createSweepingActivities } from '../../activities/sweeping.ts';
+import { createTrafficActivities } from '../../activities/traffic.ts';
+import type { SweepPlan, WorkflowState } from '../../domain/release/sweeping.ts';
+import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
+import { listEvents } from '../../store/releases.ts';
+import { ASKED_AT, asAttempt } from '../support/activity.ts';
+import { silentLog } from '../support/log.ts';
+import { releasesOn, stepOf } from '../support/releases.ts';
+import { until } from '../support/servings.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+let postgres: TestPostgres;
+let db: Database;
+before(async () => {
+  postgres = await startPostgres();
+  db = openDatabase(postgres.url);
+});
+after(async () => {
+  await db.end();
+  await postgres.stop();
+});
+
+/** The sweeper's activities, and a Temporal that says this of every workflow. */
+const sweepingWhere = (state: WorkflowState) =>
+  createSweepingActivities({ db, executions: { stateOf: async () => state }, log: silentLog });
+
+const terminated: WorkflowState = { kind: 'unfinished', how: 'terminated', at: ASKED_AT - 60_000 };
+
+/** A move that stands still between its fence and its write, until the returned function is called. */
+async function heldMove(release: string, to: 'promoted', phase: number): Promise<() => Promise<void>> {
+  const { moveTraffic } = createTrafficActivities({ db, adapter: {} as never, log: silentLog });
+  const held = Promise.withResolvers<void>();
+  const locked = Promise.withResolvers<void>();
+  const holding = inTransaction(db, async (tx) => {
+    await tx.query('select 1 from route_state for update');
+    locked.resolve();
+    await held.promise;
+  });
+  await locked.promise;
+  const move = { to, weight: 0, phase, canarySince: null };
+  const moving = asAttempt(() => moveTraffic({ ...stepOf(release), move }));
+  await until('the move waits', waitingForLocks, (count) => count === 1);
+  return async () => {
+    held.resolve();
+    await holding;
+    await moving;
+  };
+}
+
+const waitingForLocks = async (): Promise<number> => {
+  const { rows } = await db.query<{ waiting: number }>(
+    `select count(*) as waiting from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`,
+  );
+  return rows[0]?.waiting ?? 0;
+};
+
+test('a promotion that a late attempt is about to write is waited for, and told as one', async () => {
+  const releases = releasesOn(db);
+  const application = 'late-promotion';
+  await releases.established({ application });
+  const { release } = await releases.register({ application });
+  await releases.move(release, 'canary', 1);
+  const goOn = await heldMove(release, 'promoted', 1_000);
+  const beginning: Promise<SweepPlan | null> = asAttempt(() =>
+    sweepingWhere(terminated).beginSweep({ release, grace: 0 }),
+  );
+  await until('the sweep waits for it', waitingForLocks, (count) => count === 2);
+  await goOn();
+  const plan = await beginning;
+  assert.deepEqual([plan?.outcome, plan?.to], ['promoted', 'promoted']);
+});
+
+test('beginning again says the same, and is in the audit once', async () => {
+  const releases = releasesOn(db);
+  const application = 'again';
+  await releases.established({ application });
+  const { release } = await releases.register({ application });
+  await releases.move(release, 'canary', 0.1);
+  const begin = () => asAttempt(() => sweepingWhere(terminated).beginSweep({ release, grace: 60_000 }));
+  const plan = await begin();
+  assert.deepEqual([plan?.outcome, plan?.to], ['rolled-back', 'withdrawn']);
+  assert.deepEqual(await begin(), plan);
+  const [event, ...more] = (await listEvents(db, release)).filter(({ kind }) => kind === 'sweep');
+  assert.deepEqual([event?.actor, event?.details.how, more.length], ['sweeper', 'terminated', 0]);
+});
+
+test('what runs again since it was found, and what has ended, is not swept and not fenced', async () => {
+  const releases = releasesOn(db);
+  const application = 'resumed';
+  await releases.established({ application });
+  const { release } = await releases.register({ application });
+  const begin = (state: WorkflowState, grace = 0) =>
+    asAttempt(() => sweepingWhere(state).beginSweep({ release, grace }));
+  assert.equal(await begin({ kind: 'running' }), null);
+  assert.equal(await begin({ kind: 'completed' }), null);
+  assert.equal(await begin(terminated, 60_001), null);
+  await releases.move(release, 'canary', 0.1);
+  await releases.end(release, 'rolled-back');
+  assert.equal(await begin(terminated), null);
+  assert.deepEqual(
+    (await listEvents(db, release)).filter(({ kind }) => kind === 'sweep'),
+    [],
+  );
+});
