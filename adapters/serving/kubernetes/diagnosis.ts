@@ -83,7 +83,7 @@ function configuration(text: string): Diagnosis {
       remedy: `Create the ${kind} ${name}, or correct its name in the cluster's settings`,
     };
   }
-  const [, key, secret] = /couldn't find key (\S+) in Secret (\S+)/.exec(text) ?? [];
+  const [, key, secret] = /couldn't find key (\S+) in Secret (?:[^\s/]+\/)?(\S+)/.exec(text) ?? [];
   if (secret !== undefined) {
     return {
       message: `the secret ${secret} has no key ${key}`,
@@ -112,10 +112,10 @@ function image(name: string, text: string): Diagnosis {
 type Ending = Extract<Finding, { cause: 'ending' }>;
 type Probe = Extract<Finding, { cause: 'probe' }>;
 
-function ending({ pod, container, restarts, last }: Ending, evidence: Evidence): Diagnosis {
+function ending({ pod, container, ends, last }: Ending, evidence: Evidence): Diagnosis {
   // The kubelet keeps the end of the log in the message of a container that failed, also for those who may not read logs.
   const log = logTail(evidence.log ?? last.message ?? '');
-  const often = restarts === 0 ? 'ended' : `ended ${times(restarts + 1)}`;
+  const often = ends === 1 ? 'ended' : `ended ${times(ends)}`;
   const how = `${container} in pod ${pod.metadata.name} ${often}, ${endedBy(last)}`;
   if (last.reason === 'OOMKilled') {
     return {

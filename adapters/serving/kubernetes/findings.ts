@@ -23,7 +23,7 @@ export type Finding = { lasting: boolean } & (
   | { cause: 'quota' | 'refused'; text: string }
   | { cause: 'configuration'; pod: string; text: string }
   | { cause: 'image'; pod: string; image: string; text: string }
-  | { cause: 'ending'; pod: Pod; container: string; restarts: number; last: Terminated }
+  | { cause: 'ending'; pod: Pod; container: string; restarts: number; ends: number; last: Terminated }
   | { cause: 'probe'; pod: Pod; container: string; restarts: number; text: string }
   | { cause: 'volume'; pod: string; text: string }
   | { cause: 'unschedulable'; pod: Pod; text: string }
@@ -142,7 +142,8 @@ function ending(pod: Pod, events: readonly KubernetesEvent[]): Finding | null {
     if (killed && [0, 137, 143].includes(last.exitCode) && last.reason !== 'OOMKilled') {
       return { ...common, cause: 'probe', text: probeText(events) };
     }
-    return { ...common, cause: 'ending', last };
+    const ends = status.state?.running === undefined ? restarts + 1 : restarts;
+    return { ...common, cause: 'ending', ends, last };
   }
   return null;
 }

@@ -84,7 +84,8 @@ function summaryOf(ready: number, wanted: number, pods: readonly Pod[]): string 
 function phaseOf(pod: Pod): string {
   if (pod.spec.nodeName === undefined) return 'waiting for a node';
   const status = pod.status?.containerStatuses?.[0];
-  if (status?.state?.running !== undefined)
-    return status.started === true ? 'not answering' : 'loading the model';
-  return (status?.restartCount ?? 0) > 0 ? 'about to start again' : 'getting its image and volumes';
+  const again = (status?.restartCount ?? 0) > 0;
+  if (status?.state?.running === undefined) return again ? 'to start again' : 'getting its image and volumes';
+  if (status.started === true) return 'not answering';
+  return again ? 'loading the model again' : 'loading the model';
 }
