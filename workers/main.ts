@@ -3,8 +3,7 @@ import pino from 'pino';
 import { keepServings } from '../activities/serving.ts';
 import { judgeFromEnvironment } from '../adapters/judge/environment.ts';
 import { createPrometheus } from '../adapters/prometheus/prometheus.ts';
-import { parseCommand } from '../adapters/serving/command.ts';
-import { createLocalServing } from '../adapters/serving/local/local.ts';
+import { servingFromEnvironment } from '../adapters/serving/environment.ts';
 import { temporalConfig } from '../adapters/temporal/connection.ts';
 import { loadTopology } from '../adapters/temporal/topology.ts';
 import { SlipwayError } from '../domain/errors.ts';
@@ -12,19 +11,13 @@ import { openDatabase } from '../store/database.ts';
 import { createActivities } from './activities.ts';
 import { bundleWorkflows, connectWorker, createWorker, installRuntime } from './worker.ts';
 
-/** How often servings are looked after, in ms: a process of this machine is asked at no cost, a cluster's API is not. */
-const KEEP_EVERY_MS = { local: 1_000, kubernetes: 10_000 };
-
 /** The worker process: connections come from the environment, namespace and limits from temporal.yaml. */
 async function main(): Promise<void> {
   const log = pino({ name: 'worker' });
   installRuntime(log, process.env.SLIPWAY_WORKER_METRICS_ADDRESS);
   const topology = await loadTopology();
   const db = openDatabase(required('DATABASE_URL'), { applicationName: 'slipway-worker' });
-  const serving = createLocalServing({
-    stateDir: required('SLIPWAY_STATE_DIR'),
-    command: parseCommand(process.env.SLIPWAY_VLLM_COMMAND ?? 'vllm'),
-  });
+  const { adapter: serving, keepEveryMs } = await servingFromEnvironment(process.env, log);
   const outside = {
     db,
     serving,
@@ -51,7 +44,7 @@ async function main(): Promise<void> {
   const keeping = keep(
     () => keepServings({ db, adapter: serving, log }),
     stopping.signal,
-    KEEP_EVERY_MS[process.env.SLIPWAY_SERVING === 'kubernetes' ? 'kubernetes' : 'local'],
+    keepEveryMs,
     (error) => log.warn({ err: error }, 'servings could not be looked after; trying again'),
   );
   log.info({ namespace: topology.namespace.name, taskQueue: topology.taskQueue.name }, 'worker started');

@@ -7,9 +7,11 @@ import {
   KubernetesObjectApi,
   PatchStrategy,
   type V1Deployment,
+  type V1Role,
   type V1StatefulSet,
 } from '@kubernetes/client-node';
 import { parse } from 'yaml';
+import { neededPermissions } from '../../../adapters/serving/kubernetes/permissions.ts';
 import { parseClusterSettings } from '../../../domain/kubernetes/settings.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
 import { startPrometheus, type TestPrometheus } from '../../support/stack.ts';
@@ -110,6 +112,30 @@ test('the settings of the cluster reach the processes as they read them', async 
   const settings = parseClusterSettings(config.data?.['cluster.yaml'] ?? '');
   assert.deepEqual([settings.namespace, settings.image], ['gpus', VLLM]);
   assert.deepEqual(settings.clients[0]?.namespaces, { 'kubernetes.io/metadata.name': 'slipway' });
+});
+
+test("the worker's roles hold what its adapter asks for, and nothing more", async () => {
+  const rendered = await renderChart({ image });
+  const granted = (kind: string): string[] => {
+    const role = rendered.find(
+      ({ kind: is, metadata }) => is === kind && metadata?.name?.endsWith('test-worker'),
+    );
+    const { rules = [] } = role as V1Role;
+    return rules
+      .flatMap(({ apiGroups = [], resources = [], verbs }) =>
+        apiGroups.flatMap((group) =>
+          resources.flatMap((name) => verbs.map((verb) => `${verb} ${group}/${name}`)),
+        ),
+      )
+      .sort();
+  };
+  const asked = (clusterWide: boolean): string[] =>
+    neededPermissions
+      .filter((permission) => permission.clusterWide === clusterWide)
+      .flatMap(({ group, resource, verbs }) => verbs.map((verb) => `${verb} ${group}/${resource}`))
+      .sort();
+  assert.deepEqual(granted('Role'), asked(false));
+  assert.deepEqual(granted('ClusterRole'), asked(true));
 });
 
 test('an image that is not pinned by its digest is refused', async () => {
