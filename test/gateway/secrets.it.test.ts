@@ -47,6 +47,7 @@ before(async () => {
   gateway = await startTestGateway({
     databaseUrl: postgres.url,
     stateFolder: state.path,
+    vllmApiKey: 'secret-engine-key',
     logger: pino({ level: 'trace' }, sink),
   });
 });
@@ -97,6 +98,7 @@ describe('logs and metrics (invariant 13)', () => {
       res.write(sse(chunk({ content: 'secret-answer' })), () => res.destroy());
     });
     await post(chat, request({ stream: true }));
+    assert.ok(engine.requests.every(({ headers }) => headers.authorization === 'Bearer secret-engine-key'));
     // Rows that Postgres refuses while it quotes them.
     await db.query(`alter table scoring_queue add constraint short check (length(input) < 3) not valid`);
     engine.behave((_request, res) => {
