@@ -1,12 +1,13 @@
 import type { Logger } from 'pino';
-import { type EngineFigures, isHealthy, readEngine } from '../adapters/vllm/engine.ts';
+import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
+import type { ServingAdapter } from '../adapters/serving/adapter.ts';
+import { isHealthy } from '../adapters/vllm/engine.ts';
 import { shortDigest } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import { type ChecklistItem, checklistOf } from '../domain/preflight.ts';
 import type { ReleaseSpec } from '../domain/release/spec.ts';
 import type { Revision } from '../domain/revision.ts';
 import { checkCapacity } from '../domain/serving/capacity.ts';
-import { shareFlag } from '../domain/serving/flags.ts';
 import { floorOf, floorProblem, maximumOf } from '../domain/serving/scaling.ts';
 import type { Database } from '../store/database.ts';
 import { getGoldenSet } from '../store/golden-sets.ts';
@@ -15,14 +16,10 @@ import { getPrompt } from '../store/prompts.ts';
 import { appendEvent, getRelease, loadSpec } from '../store/releases.ts';
 import { findRevision, getRevision } from '../store/revisions.ts';
 import { findRoute } from '../store/routes.ts';
-import { carriedBy, findServing } from '../store/servings.ts';
+import { carriedBy, findServing, getServing } from '../store/servings.ts';
 import type { CheckResult, ReleaseActivities } from './contract.ts';
+import { cacheItem, type Measured, measureEngines, memoryItem } from './engines.ts';
 import { finalErrors, notYet, now, watchedFor } from './watch.ts';
-
-/** A GPU that is fuller than this share has no room for a peak. */
-const MAX_GPU_MEMORY = 0.95;
-/** vLLM's own default of --gpu-memory-utilization. */
-const DEFAULT_GPU_MEMORY = 0.9;
 
 /** A stable serving that does not answer for so long, in ms, fails the checklist; before, it may be a passing fault. */
 const HEALTH_PATIENCE_MS = 30_000;
@@ -30,6 +27,9 @@ const LOOK_AGAIN_MS = 2_000;
 
 export interface PreflightDeps {
   db: Database;
+  adapter: ServingAdapter;
+  /** Knows what the GPUs' driver says, where it is scraped. */
+  prometheus?: Prometheus | undefined;
   log: Logger;
 }
 
@@ -41,7 +41,7 @@ interface Subject {
   stable: string | null;
 }
 
-type Check = (db: Database, subject: Subject) => Promise<ChecklistItem>;
+type Check = (deps: PreflightDeps, subject: Subject) => Promise<ChecklistItem>;
 
 const checks: readonly Check[] = [
   promptRegistered,
@@ -55,10 +55,8 @@ const checks: readonly Check[] = [
 ];
 
 /** The checklist before a release touches anything: every item is evaluated and told, not only the first that fails. */
-export function createPreflightActivities({
-  db,
-  log,
-}: PreflightDeps): Pick<ReleaseActivities, 'checkPreflight'> {
+export function createPreflightActivities(deps: PreflightDeps): Pick<ReleaseActivities, 'checkPreflight'> {
+  const { db, log } = deps;
   return {
     checkPreflight: ({ progress: { release, stage } }) =>
       finalErrors(async (): Promise<CheckResult> => {
@@ -69,7 +67,8 @@ export function createPreflightActivities({
           stable: row.stable,
         };
         const items: ChecklistItem[] = [];
-        for (const check of checks) items.push(await check(db, subject));
+        for (const check of checks) items.push(await check(deps, subject));
+        items.push(...(await placeTakesIt(deps, subject)));
         const checklist = checklistOf(items);
         await appendEvent(db, {
           release,
@@ -85,7 +84,7 @@ export function createPreflightActivities({
   };
 }
 
-async function promptRegistered(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+async function promptRegistered({ db }: PreflightDeps, { candidate }: Subject): Promise<ChecklistItem> {
   return itemOf('prompt registered', async () => {
     const prompt = await getPrompt(db, candidate.prompt);
     return prompt.digest === candidate.promptDigest
@@ -94,7 +93,7 @@ async function promptRegistered(db: Database, { candidate }: Subject): Promise<C
   });
 }
 
-async function guardrailsExist(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
+async function guardrailsExist({ db }: PreflightDeps, { candidate }: Subject): Promise<ChecklistItem> {
   return itemOf('guardrail config named', async () => {
     const { name, version } = await getGuardrails(db, candidate.guardrails);
     const newest = (await listGuardrails(db, name))[0]?.version ?? version;
@@ -103,7 +102,7 @@ async function guardrailsExist(db: Database, { candidate }: Subject): Promise<Ch
   });
 }
 
-async function goldenSetExists(db: Database, { spec }: Subject): Promise<ChecklistItem> {
+async function goldenSetExists({ db }: PreflightDeps, { spec }: Subject): Promise<ChecklistItem> {
   return itemOf('golden set exists', async () => {
     await getGoldenSet(db, spec.policy.evaluation.goldenSet);
     return { passed: true, message: spec.policy.evaluation.goldenSet };
@@ -111,7 +110,7 @@ async function goldenSetExists(db: Database, { spec }: Subject): Promise<Checkli
 }
 
 /** The stable revision is where a rollback leads: it must be known and be what the route serves. */
-async function rollbackNamed(db: Database, { spec, stable }: Subject): Promise<ChecklistItem> {
+async function rollbackNamed({ db }: PreflightDeps, { spec, stable }: Subject): Promise<ChecklistItem> {
   const item = 'rollback revision named';
   if (stable === null) return { item, passed: true, message: 'a first release has nothing to return to' };
   if (spec.rollback !== undefined && spec.rollback !== stable) {
@@ -135,7 +134,7 @@ async function rollbackNamed(db: Database, { spec, stable }: Subject): Promise<C
   return { item, passed: true, message: `${shortDigest(stable)} (${revision.prompt})` };
 }
 
-async function stableServingHealthy(db: Database, { stable }: Subject): Promise<ChecklistItem> {
+async function stableServingHealthy({ db }: PreflightDeps, { stable }: Subject): Promise<ChecklistItem> {
   const item = 'stable serving healthy';
   if (stable === null) return { item, passed: true, message: 'a first release has no stable serving' };
   const revision = await getRevision(db, stable);
@@ -154,23 +153,10 @@ async function stableServingHealthy(db: Database, { stable }: Subject): Promise<
 }
 
 /** By vLLM's own figures where the candidate's serving runs already, else by the formula. */
-async function cacheFits(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
-  const item = 'KV cache fits';
-  const { concurrency } = candidate.runtime;
-  const told = (await enginesOf(db, candidate)).flatMap(({ cacheConcurrency }) => cacheConcurrency ?? []);
-  if (told.length > 0) {
-    const least = Math.min(...told);
-    return {
-      item,
-      passed: least >= concurrency,
-      message: `vLLM holds ${least.toFixed(1)} requests at full context, ${concurrency} are wanted`,
-      remedy:
-        least >= concurrency
-          ? undefined
-          : 'Lower --max-model-len or runtime.concurrency, use more GPUs, or --kv-cache-dtype fp8',
-    };
-  }
-  return itemOf(item, async () => {
+async function cacheFits(deps: PreflightDeps, { candidate }: Subject): Promise<ChecklistItem> {
+  const told = cacheItem(candidate.runtime, await measured(deps, candidate));
+  if (told !== null) return told;
+  return itemOf('KV cache fits', async () => {
     const verdict = checkCapacity(candidate.model, candidate.runtime);
     return {
       passed: verdict.fits,
@@ -180,22 +166,12 @@ async function cacheFits(db: Database, { candidate }: Subject): Promise<Checklis
   });
 }
 
-async function gpuMemoryBounded(db: Database, { candidate }: Subject): Promise<ChecklistItem> {
-  return itemOf('GPU memory', async () => {
-    const told = (await enginesOf(db, candidate)).flatMap(({ memoryUtilization }) => memoryUtilization ?? []);
-    const asked = shareFlag(candidate.runtime, 'gpu-memory-utilization') ?? DEFAULT_GPU_MEMORY;
-    const share = Math.max(asked, ...told);
-    const passed = share <= MAX_GPU_MEMORY;
-    return {
-      passed,
-      message: `${Math.round(share * 100)} % ${told.length > 0 ? 'by vLLM itself' : 'by the flags'}, at most ${MAX_GPU_MEMORY * 100} %`,
-      remedy: passed ? undefined : 'Lower --gpu-memory-utilization',
-    };
-  });
+async function gpuMemoryBounded(deps: PreflightDeps, { candidate }: Subject): Promise<ChecklistItem> {
+  return itemOf('GPU memory', async () => memoryItem(candidate.runtime, await measured(deps, candidate)));
 }
 
 /** What all users of the application need once it is promoted, beside what other applications have on the same serving. */
-async function replicasAllowed(db: Database, { spec, candidate }: Subject): Promise<ChecklistItem> {
+async function replicasAllowed({ db }: PreflightDeps, { spec, candidate }: Subject): Promise<ChecklistItem> {
   const { application, policy } = spec;
   const others = (await carriedBy(db, candidate.serving)).filter((one) => one.application !== application);
   const carried = [...others, { application, stable: true, observed: 0, desired: 0 }];
@@ -211,10 +187,33 @@ async function replicasAllowed(db: Database, { spec, candidate }: Subject): Prom
   });
 }
 
-async function enginesOf(db: Database, { serving }: Revision): Promise<EngineFigures[]> {
-  const endpoints = (await findServing(db, serving))?.endpoints ?? [];
-  const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
-  return engines.filter((engine) => engine !== null);
+/**
+ * What the place where servings run says of the candidate's before it is made, for the replicas that the canary's users need. One that runs
+ * already has passed.
+ */
+async function placeTakesIt({ db, adapter }: PreflightDeps, subject: Subject): Promise<ChecklistItem[]> {
+  const { spec, candidate, stable } = subject;
+  if (await isRunning(adapter, candidate.serving)) return [];
+  const { application, policy } = spec;
+  const others = (await carriedBy(db, candidate.serving)).filter((one) => one.application !== application);
+  const canary = { application, stable: stable === null, observed: 0, desired: policy.canary.weight };
+  const replicas = floorOf(candidate.runtime, policy.serving.scaling, [...others, canary]);
+  return adapter.check(await getServing(db, candidate.serving), replicas);
+}
+
+/** Whoever may not look finds out what is missing in the checks. */
+async function isRunning(adapter: ServingAdapter, serving: string): Promise<boolean> {
+  try {
+    const { state } = await adapter.observe(serving);
+    return state === 'ready' || state === 'starting';
+  } catch (error) {
+    if (error instanceof SlipwayError && error.code === 'FORBIDDEN') return false;
+    throw error;
+  }
+}
+
+async function measured({ db, prometheus }: PreflightDeps, { serving }: Revision): Promise<Measured> {
+  return measureEngines(serving, (await findServing(db, serving))?.endpoints ?? [], prometheus);
 }
 
 /** An error with a remedy, e.g. of something that does not exist, is a failed item; any other is the activity's to retry. */

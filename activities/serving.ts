@@ -1,5 +1,6 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Logger } from 'pino';
+import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
 import { SlipwayError } from '../domain/errors.ts';
@@ -22,6 +23,7 @@ import {
   withServingLock,
 } from '../store/servings.ts';
 import type { ReleaseActivities, Step } from './contract.ts';
+import { refuseSmallEngines } from './engines.ts';
 import { applyWhole, floorNow, raiseToFloor, refuseIfWithdrawn, scale } from './scaling.ts';
 import { finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
 
@@ -39,6 +41,8 @@ const HEARTBEAT_MS = 5_000;
 export interface ServingDeps {
   db: Database;
   adapter: ServingAdapter;
+  /** Knows what the GPUs' driver says, where it is scraped. */
+  prometheus?: Prometheus | undefined;
   log: Logger;
 }
 
@@ -81,6 +85,7 @@ export function createServingActivities(
           const seen = await look();
           tell(seen.message);
           if (seen.state === 'ready') {
+            await refuseSmallEngines(await getServing(db, digest), seen.endpoints, deps.prometheus);
             log.info({ ...context, replicas: seen.ready }, 'serving ready');
             return;
           }
@@ -160,6 +165,8 @@ async function keepServing(deps: ServingDeps, digest: string): Promise<void> {
     if (applications.length === 0 || serving === null) return;
     let seen = await adapter.observe(digest);
     if (seen.state === 'absent' || seen.state === 'failed') seen = await startAgain(deps, serving, seen);
+    // On its way out, or begun and never finished: as soon as the old is gone, apply makes it anew.
+    if (seen.state === 'stopping') await applyWhole(adapter, serving, seen);
     const endpoints = seen.state === 'stopping' ? seen.endpoints : await scale(deps, serving, seen);
     await publishEndpoints(db, digest, endpoints);
   });

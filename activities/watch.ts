@@ -31,12 +31,27 @@ export function final(error: SlipwayError): ApplicationFailure {
   });
 }
 
-/** Runs the work of an activity; a SlipwayError that it throws is final, anything else is tried again. */
+/** What may get better by trying again, with the same type and details. */
+function passing(error: SlipwayError): ApplicationFailure {
+  return ApplicationFailure.create({
+    type: error.code,
+    message: error.message,
+    nonRetryable: false,
+    details: [error.toJSON()],
+    cause: error,
+  });
+}
+
+/**
+ * Runs the work of an activity; a SlipwayError that it throws is final, unless it says that a system does not answer now. That one and
+ * anything else is tried again.
+ */
 export async function finalErrors<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw error instanceof SlipwayError ? final(error) : error;
+    if (!(error instanceof SlipwayError)) throw error;
+    throw error.code === 'DEPENDENCY_UNAVAILABLE' ? passing(error) : final(error);
   }
 }
 

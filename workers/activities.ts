@@ -37,9 +37,9 @@ export function createActivities(outside: Outside, log: Logger): ReleaseActiviti
   const { db, serving, prometheus, judge, webhookSecret } = outside;
   const ofReleases = mirroringProgress(db, {
     ...createReleaseActivities({ db, log }),
-    ...createPreflightActivities({ db, log }),
+    ...createPreflightActivities({ db, adapter: serving, prometheus, log }),
     ...createEvaluationActivities({ db, ask: createAskEndpoint(outside.vllmApiKey), judge, log }),
-    ...createServingActivities({ db, adapter: serving, log }),
+    ...createServingActivities({ db, adapter: serving, prometheus, log }),
     ...createTrafficActivities({ db, adapter: serving, log }),
     ...createEvidenceActivities({ db, log, measureGuards: (subject) => measureGuards(prometheus, subject) }),
     ...createNoticesActivities({ db, log, webhookSecret }),

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
-import { createPreflightActivities } from '../../activities/preflight.ts';
+import { createPreflightActivities, type PreflightDeps } from '../../activities/preflight.ts';
 import { createServingActivities } from '../../activities/serving.ts';
+import type { Prometheus } from '../../adapters/prometheus/prometheus.ts';
+import type { ServingAdapter } from '../../adapters/serving/adapter.ts';
 import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
+import { SlipwayError } from '../../domain/errors.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
 import type { ChecklistItem } from '../../domain/preflight.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
@@ -13,7 +18,7 @@ import { type Attempt, asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn } from '../support/servings.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
+import { startPostgres, type TestPostgres, temporaryFolder } from '../support/stack.ts';
 
 let postgres: TestPostgres;
 let db: Database;
@@ -29,8 +34,13 @@ after(async () => {
   await postgres.stop();
 });
 
-const check = (release: string, attempt: Attempt = {}) =>
-  asAttempt(() => createPreflightActivities({ db, log: silentLog }).checkPreflight(stepOf(release)), attempt);
+/** A place for servings where nothing is to be known before. */
+const nowhere: ServingAdapter = createLocalServing({ stateDir: servingSandbox().stateDir, command: standIn });
+
+const check = (release: string, attempt: Attempt = {}, place: Partial<PreflightDeps> = {}) => {
+  const { checkPreflight } = createPreflightActivities({ db, adapter: nowhere, log: silentLog, ...place });
+  return asAttempt(() => checkPreflight(stepOf(release)), attempt);
+};
 
 /** The items as the audit has them. */
 async function itemsOf(release: string): Promise<ChecklistItem[]> {
@@ -121,7 +131,14 @@ test('the stable serving must answer; the candidate that shares it is judged by 
 });
 
 test('a vLLM that holds less than is wanted fails the checklist, whatever the formula says', async (t) => {
-  const { runtime } = await served(t, 'small', { 'cache-concurrency': '3.9' });
+  const folder = temporaryFolder();
+  t.after(folder.remove);
+  const file = join(folder.path, 'metrics');
+  const holding = (requests: string): void =>
+    writeFileSync(file, `vllm:cache_config_info{kv_cache_max_concurrency="${requests}"} 1.0`);
+  holding('4.0');
+  const { runtime } = await served(t, 'small', { 'load-file': file });
+  holding('3.9');
   const next = await releases.register({ application: 'small', runtime });
   const { passed, summary } = await check(next.release);
   assert.equal(passed, false);
@@ -150,5 +167,104 @@ test('a route that moved to another revision since the release began has no roll
   assert.match(
     summary,
     /rollback revision named: [0-9a-f]{12} is not what serves moved now\. Start the release again/,
+  );
+});
+
+const asksOf = (answers: Record<string, ChecklistItem[]>) => {
+  const asked: { serving: string; replicas: number }[] = [];
+  const adapter: ServingAdapter = {
+    ...nowhere,
+    check: async ({ digest }, replicas) => {
+      asked.push({ serving: digest, replicas });
+      return answers.items ?? [];
+    },
+  };
+  return { adapter, asked };
+};
+
+test('what the place of servings says beforehand stands in the checklist, for the replicas of the canary', async () => {
+  await releases.established({ application: 'placed' });
+  const runtime = exampleRuntime(20, { 'served-for': 'placed' });
+  const next = await releases.register({ application: 'placed', runtime });
+  const items = [
+    { item: 'GPUs of the cluster', passed: false, message: 'none is free', remedy: 'Add nodes' },
+  ];
+  const { adapter, asked } = asksOf({ items });
+  const { passed, summary } = await check(next.release, { after: 60_000 }, { adapter });
+  assert.equal(passed, false);
+  assert.match(summary, /^\d of 9 checks failed\n/);
+  assert.match(summary, /\nGPUs of the cluster: none is free\. Add nodes/);
+  assert.deepEqual(
+    asked.map(({ replicas }) => replicas),
+    [2],
+  );
+});
+
+test('a first release is checked for all replicas, and a serving that runs already for none', async (t) => {
+  const { adapter, asked } = asksOf({});
+  const runtime = exampleRuntime(3, { 'served-for': 'fresh' });
+  const { release } = await releases.register({ application: 'fresh', runtime });
+  await check(release, {}, { adapter });
+  assert.deepEqual(
+    asked.map(({ replicas }) => replicas),
+    [3],
+  );
+  const running = await served(t, 'shared');
+  const next = await releases.register({ application: 'shared', runtime: running.runtime });
+  const place = createLocalServing({ stateDir: running.stateDir, command: standIn });
+  const unasked = asksOf({});
+  await check(next.release, {}, { adapter: { ...place, check: unasked.adapter.check } });
+  assert.deepEqual(unasked.asked, []);
+});
+
+test('a place that may not even be looked at is told by its checks; one that does not answer is asked again', async () => {
+  const { release } = await releases.register({ application: 'hidden' });
+  const refusing = (code: 'FORBIDDEN' | 'DEPENDENCY_UNAVAILABLE'): ServingAdapter => ({
+    ...nowhere,
+    observe: () => Promise.reject(new SlipwayError(code, 'not now')),
+    check: async () => [{ item: 'permissions', passed: false, message: 'it may not list', remedy: 'Let it' }],
+  });
+  const { summary } = await check(release, {}, { adapter: refusing('FORBIDDEN') });
+  assert.match(summary, /permissions: it may not list\. Let it/);
+  await assert.rejects(check(release, {}, { adapter: refusing('DEPENDENCY_UNAVAILABLE') }), (error) => {
+    assert.ok(error instanceof ApplicationFailure);
+    assert.equal(error.type, 'DEPENDENCY_UNAVAILABLE');
+    return error.nonRetryable !== true;
+  });
+});
+
+test("the GPUs' driver has the last word on their memory, where it is scraped", async (t) => {
+  const { runtime } = await served(t, 'driven');
+  const next = await releases.register({ application: 'driven', runtime });
+  const prometheus: Prometheus = {
+    query: async (promql) => {
+      assert.match(promql, /DCGM_FI_DEV_FB_USED\{pod=~"slipway-[0-9a-f]{12}-\.\+"\}/);
+      return { kind: 'value', value: 0.972 };
+    },
+    knows: async () => true,
+  };
+  const { passed, summary } = await check(next.release, {}, { prometheus });
+  assert.equal(passed, false);
+  assert.match(
+    summary,
+    /GPU memory: 97\.2 % by the GPU's driver, at most 95 %\. Lower --gpu-memory-utilization/,
+  );
+});
+
+test('a serving that is ready is refused when vLLM itself says that it holds too little', async (t) => {
+  const box = servingSandbox();
+  t.after(box.cleanUp);
+  const adapter = createLocalServing({ stateDir: box.stateDir, command: standIn });
+  const { provideServing } = createServingActivities({ db, adapter, log: silentLog });
+  const runtime = exampleRuntime(1, { 'cache-concurrency': '3.9', 'served-for': 'tight' });
+  const { release, candidateServing: serving } = await releases.register({ application: 'tight', runtime });
+  await assert.rejects(
+    watched(() => provideServing({ ...stepOf(release), serving })),
+    (error) => {
+      assert.ok(error instanceof ApplicationFailure);
+      assert.equal(error.type, 'CAPACITY_EXCEEDED');
+      assert.match(error.message, /vLLM holds 3\.9 requests at full context, 4 are wanted/);
+      return error.nonRetryable === true;
+    },
   );
 });
