@@ -51,11 +51,18 @@ const runtime = (flags: Record<string, number>, gpus: number) => ({
 });
 
 /** Model and runtime of a serving that no other release has. */
-export function ownServing(size: 'small' | 'big') {
-  return size === 'small'
-    ? { model: llama, runtime: runtime({ 'max-num-seqs': 96 }, 1) }
-    : { model: bigLlama, runtime: runtime({ 'tensor-parallel-size': 4 }, 4) };
+export function ownServing(which: Size) {
+  return ownServings[which];
 }
+
+export type Size = keyof typeof ownServings;
+
+const ownServings = {
+  small: { model: llama, runtime: runtime({ 'max-num-seqs': 96 }, 1) },
+  /** Another small one. */
+  other: { model: llama, runtime: runtime({ 'max-num-seqs': 80 }, 1) },
+  big: { model: bigLlama, runtime: runtime({ 'tensor-parallel-size': 4 }, 4) },
+};
 
 export type Policy = Record<string, Record<string, unknown>>;
 

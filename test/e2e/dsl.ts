@@ -13,7 +13,7 @@ import type { ApiClient } from '../../cli/client.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import type { Stage } from '../../domain/words.ts';
 import type { StoryLine } from '../../workflows/messages.ts';
-import { ownServing, type Policy, policy, prompt } from './documents.ts';
+import { ownServing, type Policy, policy, prompt, type Size } from './documents.ts';
 import { countMoves } from './moves.ts';
 import { type ServingProcess, servingProcesses } from './servings.ts';
 import { APPLICATION, PATIENCE_MS, type World } from './world.ts';
@@ -23,7 +23,7 @@ export type Seen = Omit<ReleaseView, 'endedAt'> & { endedAt: string | null; pend
 
 export interface Wanted {
   /** A serving of its own, small or with weights that take seconds to load; left out: the prompt changes only. */
-  serving?: 'small' | 'big';
+  serving?: Size;
   policy?: Policy;
   goldenSet?: string;
   webhook?: string;

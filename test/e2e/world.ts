@@ -4,7 +4,7 @@ import { connectTemporal } from '../../adapters/temporal/connection.ts';
 import { ApiClient } from '../../cli/client.ts';
 import { waitUntil } from '../../deploy/local/probe.ts';
 import { type ManagedProcess, Supervisor } from '../../deploy/local/processes.ts';
-import { type Slipway, startSlipway } from '../../deploy/local/slipway.ts';
+import { type Slipway, simulatorEnv, startSlipway } from '../../deploy/local/slipway.ts';
 import { type Stack, startStack } from '../../deploy/local/stack.ts';
 import { loadQuestions, Traffic } from '../../examples/support-answers/traffic.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
@@ -38,8 +38,11 @@ export async function until<T>(what: string, probe: () => Promise<T> | T): Promi
   return waitUntil(what, probe, { timeoutMs: PATIENCE_MS, everyMs: 50 });
 }
 
-/** The whole stack on a state folder of its own, with the application's first revision installed and its customers asking. */
-export async function startWorld(): Promise<World> {
+/**
+ * The whole stack on a state folder of its own, with the application's first revision installed and its customers asking.
+ * `kubernetes`: servings are pods on simulated nodes of a real control plane, of this world's own.
+ */
+export async function startWorld({ kubernetes = false } = {}): Promise<World> {
   const folder = temporaryFolder();
   const supervisor = new Supervisor();
   supervisor.stopOnSignals();
@@ -51,7 +54,14 @@ export async function startWorld(): Promise<World> {
     const say = () => undefined;
     // Without what this environment may say of other parts.
     const env = { PATH: process.env.PATH };
-    const stack = await startStack({ supervisor, state: folder.path, ports: 'free', say, env });
+    const stack = await startStack({
+      supervisor,
+      state: folder.path,
+      ports: 'free',
+      say,
+      env,
+      ...(kubernetes ? { kubernetes: { simulator: simulatorEnv } } : {}),
+    });
     const slipway = await startSlipway(supervisor, stack, say);
     const db = openDatabase(stack.databaseUrl, { max: 4, applicationName: 'slipway-e2e' });
     undo.push(() => db.end());
