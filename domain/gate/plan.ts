@@ -1,8 +1,10 @@
 import { oneSidedHalfWidth, tau2For } from './confidence-sequence.ts';
 import { normalCritical } from './distributions.ts';
 import { guardId, metricInfo } from './metrics.ts';
-import { spendOverHorizons } from './multiplicity.ts';
+import { spendOverHorizons, splitByNeed } from './multiplicity.ts';
+import { describe, refusalOf } from './plan-words.ts';
 import {
+  alphaToStop,
   powerIfEqual,
   powerToStop,
   ratePowerIfEqual,
@@ -10,16 +12,8 @@ import {
   usersForPower,
   usersIfNoEvent,
 } from './power.ts';
-import type {
-  GateBaseline,
-  GateMetric,
-  GatePlan,
-  GatePolicy,
-  GuardPlan,
-  HorizonPlan,
-  PlanRefusal,
-} from './types.ts';
-import { duration, figure, percent, tidy } from './wording.ts';
+import type { GateBaseline, GateMetric, GatePlan, GatePolicy, GuardPlan, HorizonPlan } from './types.ts';
+import { figure } from './wording.ts';
 
 /**
  * Spreads of a user's influence that are assumed if nothing is known of the application: five requests a user, scores with SD 0.3 and an
@@ -42,6 +36,9 @@ const ASSUMED_OTHERWISE = 0.5;
 const ASSUMED_EVENNESS = 0.5;
 const ASSUMED_SAMPLES_PER_USER = 5;
 
+/** The variance of a canary that answers more erratically, as a multiple of the stable arm's: no traffic before the release shows it. */
+const NOISY = 2;
+
 /**
  * The plan: fixed and stored before the canary begins. Splits the α, picks the horizon at which a canary equal to the stable arm is expected
  * to be promoted, and tunes each confidence sequence to the standard error expected there. Without a baseline the spreads are documented
@@ -51,12 +48,19 @@ const ASSUMED_SAMPLES_PER_USER = 5;
 export function planGate(policy: GatePolicy, baseline: GateBaseline | null): GatePlan {
   check(policy, baseline);
   const firstErrorTests = policy.metrics.filter(hasFirstErrorTest).length;
-  const alphaEach = policy.alpha.harm / (policy.metrics.length + firstErrorTests);
+  const evenShare = policy.alpha.harm / (policy.metrics.length + firstErrorTests);
+  const spreads = policy.metrics.map((metric) => sigmaOf(metric, baseline));
+  const shares = splitByNeed(evenShare * policy.metrics.length, policy.metrics.length, (index, users) => {
+    const [metric, spread] = [policy.metrics[index], spreads[index]];
+    if (!metric || !spread) throw new RangeError(`no metric ${index}`);
+    const se = standardError(spread.sigma, users, policy.weight);
+    return alphaToStop({ se, distance: toleranceOf(metric), power: policy.power });
+  });
   const last = policy.horizons.length - 1;
 
   const design = (expected: number) => {
     const alphas = spendOverHorizons(policy.alpha.nonInferiority, policy.horizons.length, expected);
-    const horizons: HorizonPlan[] = policy.horizons.map((after, index) => {
+    const horizons = policy.horizons.map((after, index): Omit<HorizonPlan, 'usersNeeded'> => {
       const users = baseline ? (baseline.users[index] ?? 0) : null;
       const alpha = alphas[index] ?? 0;
       return {
@@ -79,24 +83,31 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   const alphaAtExpected = horizons[expected]?.alpha ?? policy.alpha.nonInferiority;
   const usersAtExpected = horizons[expected]?.users ?? null;
 
-  const needed = usersForPower((users) => jointPower(policy, baseline, users, alphaAtExpected), policy.power);
-  const guards = policy.metrics.map((metric): GuardPlan => {
-    const { sigma, assumed } = sigmaOf(metric, baseline);
+  const neededAt = new Map<number, number>();
+  for (const alpha of new Set(horizons.map((horizon) => horizon.alpha))) {
+    const users = usersForPower((some) => jointPower(policy, baseline, some, alpha), policy.power);
+    neededAt.set(alpha, users);
+  }
+  const needed = neededAt.get(alphaAtExpected) ?? 0;
+  const guards = policy.metrics.map((metric, index): GuardPlan => {
+    const { sigma, assumed } = spreads[index] ?? sigmaOf(metric, baseline);
+    // Rounded as the plan keeps it: what is planned with is what is used.
+    const alphaHarm = figure(shares[index] ?? 0);
     const tolerance = toleranceOf(metric);
     const alone = usersForPower(
       (users) => powerOfGuard(policy, baseline, metric, alphaAtExpected, users),
       policy.power,
     );
     const sePlan = standardError(sigma, usersAtExpected ?? needed, policy.weight);
-    const tau2 = tau2For(sePlan, alphaEach, 1);
+    const tau2 = tau2For(sePlan, alphaHarm, 1);
     const seen =
-      tolerance + oneSidedHalfWidth(sePlan, tau2, alphaEach) + normalCritical(1 - policy.power) * sePlan;
+      tolerance + oneSidedHalfWidth(sePlan, tau2, alphaHarm) + normalCritical(1 - policy.power) * sePlan;
     return {
       guard: guardId(metric),
       metric,
       tolerance: figure(tolerance),
-      alphaHarm: figure(alphaEach),
-      alphaFirstError: hasFirstErrorTest(metric) ? figure(alphaEach) : 0,
+      alphaHarm,
+      alphaFirstError: hasFirstErrorTest(metric) ? figure(evenShare) : 0,
       sigma: figure(sigma),
       assumed,
       sePlan: figure(sePlan),
@@ -106,7 +117,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
         (users) =>
           powerToStop({
             se: standardError(sigma, users, policy.weight),
-            alpha: alphaEach,
+            alpha: alphaHarm,
             distance: tolerance,
           }),
         policy.power,
@@ -123,17 +134,22 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
     guards,
     horizons: horizons.map((horizon) => ({
       ...horizon,
+      usersNeeded: neededAt.get(horizon.alpha) ?? 0,
       alpha: figure(horizon.alpha),
       power: horizon.power === null ? null : figure(horizon.power),
     })),
     expectedHorizon: expected,
     usersNeeded: needed,
+    usersNeededIfNoisy: usersForPower(
+      (users) => jointPower(policy, baseline, users, alphaAtExpected, NOISY),
+      policy.power,
+    ),
     usersToStopTwoMargins: Math.max(...guards.map((guard) => guard.usersToStopTwoMargins)),
     assumed: baseline === null || guards.some((guard) => guard.assumed),
     refusal: null,
     words: [],
   };
-  plan.refusal = refusalOf(plan, neediest);
+  plan.refusal = refusalOf(plan, neediest, usersForMinimums(policy, baseline));
   plan.words = describe(plan);
   return plan;
 }
@@ -167,18 +183,27 @@ function ifNoEvent(metric: GateMetric, baseline: GateBaseline | null, alpha: num
   return isRate(metric) ? Math.ceil(usersIfNoEvent(metric.margin, alpha) / activityOf(baseline).evenness) : 0;
 }
 
-/** Chance that one guard is found non-inferior with so many users of both arms, if the arms are equal. */
+/**
+ * Chance that one guard is found non-inferior with so many users of both arms, if the arms are equal. `noise`: the variance of the canary's
+ * values as a multiple of the stable arm's; that of a rate follows from the rate.
+ */
 function powerOfGuard(
   policy: GatePolicy,
   baseline: GateBaseline | null,
   metric: GateMetric,
   alpha: number,
   users: number,
+  noise = 1,
 ): number {
   const { sigma } = sigmaOf(metric, baseline);
   const design = { sigma, alpha, q: policy.weight, tolerance: toleranceOf(metric) };
+  if (!isRate(metric)) {
+    // The canary's share of the variance is 1 − q of the whole: it is the smaller arm.
+    const se =
+      standardError(sigma, users, policy.weight) * Math.sqrt(noise * (1 - policy.weight) + policy.weight);
+    return powerIfEqual({ ...design, se });
+  }
   const byNormal = powerIfEqual({ ...design, se: standardError(sigma, users, policy.weight) });
-  if (!isRate(metric)) return byNormal;
   const rate = baseline?.rates[guardId(metric)];
   if (rate !== undefined && rate > 0) {
     return ratePowerIfEqual({ ...design, ...activityOf(baseline), rate }, users);
@@ -188,15 +213,27 @@ function powerOfGuard(
 }
 
 /** At least 1 − Σ(1 − power of each guard), whatever their dependence; 0 if the policy's users or samples are not reached. */
-function jointPower(policy: GatePolicy, baseline: GateBaseline | null, users: number, alpha: number): number {
+function jointPower(
+  policy: GatePolicy,
+  baseline: GateBaseline | null,
+  users: number,
+  alpha: number,
+  noise = 1,
+): number {
   const smallest = users * Math.min(policy.weight, 1 - policy.weight);
   if (smallest < policy.minUsers || smallest * activityOf(baseline).samplesPerUser < policy.minSamples)
     return 0;
   const misses = policy.metrics.reduce(
-    (sum, metric) => sum + 1 - powerOfGuard(policy, baseline, metric, alpha, users),
+    (sum, metric) => sum + 1 - powerOfGuard(policy, baseline, metric, alpha, users, noise),
     0,
   );
   return Math.max(0, 1 - misses);
+}
+
+/** Users of both arms together that bring the policy's users and samples to the smaller arm. */
+function usersForMinimums(policy: GatePolicy, baseline: GateBaseline | null): number {
+  const inArm = Math.max(policy.minUsers, policy.minSamples / activityOf(baseline).samplesPerUser);
+  return inArm / Math.min(policy.weight, 1 - policy.weight);
 }
 
 function activityOf(baseline: GateBaseline | null): { samplesPerUser: number; evenness: number } {
@@ -208,55 +245,6 @@ function activityOf(baseline: GateBaseline | null): { samplesPerUser: number; ev
 
 function isRate(metric: GateMetric): boolean {
   return metricInfo(metric.metric)?.kind === 'rate' && metric.scale === 'absolute';
-}
-
-function refusalOf(plan: GatePlan, neediest: GuardPlan): PlanRefusal | null {
-  const last = plan.horizons.at(-1);
-  if (!last || last.users === null || last.power === null) return null;
-  if (plan.horizons.some((horizon) => (horizon.power ?? 0) >= plan.policy.power)) return null;
-  return {
-    code: 'POLICY_CANNOT_SUCCEED',
-    guard: neediest.guard,
-    usersNeeded: plan.usersNeeded,
-    usersExpected: Math.floor(last.users),
-    words:
-      `a canary as good as the stable arm would be promoted with a chance of ${percent(last.power)} only (policy: ${percent(plan.policy.power)}): ` +
-      `${tidy(last.users)} users are expected within ${duration(last.after)}, ${tidy(plan.usersNeeded)} are needed; ${neediest.guard} alone needs ${tidy(neediest.usersNeeded)} ` +
-      `at a weight of ${percent(plan.policy.weight)} and a margin of ${tidy(neediest.metric.margin)}. ` +
-      'Raise the weight or the margin, add a later horizon, or drop the guard.',
-  };
-}
-
-function describe(plan: GatePlan): string[] {
-  const horizon = plan.horizons[plan.expectedHorizon];
-  const words = [
-    plan.refusal
-      ? `Refused: ${plan.refusal.words}`
-      : `Expected to decide after ${duration(horizon?.after ?? 0)}; ${tidy(plan.usersNeeded)} users of both arms are needed` +
-        (horizon?.users == null
-          ? ', and how many will come is not known.'
-          : `, ${tidy(horizon.users)} are expected; a canary as good as the stable arm is then promoted with a chance of at least ${percent(horizon.power ?? 0)}.`),
-  ];
-  words.push(
-    `With ${tidy(plan.usersToStopTwoMargins)} users a harm of twice any margin is stopped by then with ${percent(plan.policy.power)}.`,
-  );
-  if (plan.assumed) {
-    const guessed = plan.guards.filter((guard) => guard.assumed).map((guard) => guard.guard);
-    words.push(
-      `No users before the release tell how ${guessed.join(', ')} vary: documented defaults are assumed.`,
-    );
-  }
-  for (const guard of plan.guards) {
-    const isRatio = guard.metric.scale !== 'absolute';
-    const show = (value: number) => (isRatio ? percent(value) : tidy(value));
-    words.push(
-      `${guard.guard}: at most ${show(guard.metric.margin)} worse; a harm of ${show(guard.smallestHarmAsMargin)} is stopped with ${percent(plan.policy.power)} by then` +
-        (guard.canaryUsersIfNoEvent > 0
-          ? `; without any event ${tidy(guard.canaryUsersIfNoEvent)} canary users are needed.`
-          : '.'),
-    );
-  }
-  return words;
 }
 
 function check(policy: GatePolicy, baseline: GateBaseline | null): void {

@@ -45,6 +45,20 @@ export function powerToStop(design: { se: number; alpha: number; distance: numbe
   return normalUpperTail((width - design.distance) / design.se);
 }
 
+/** The least α of a confidence sequence with which `powerToStop` reaches the power; 0.49 if none does. */
+export function alphaToStop(design: { se: number; distance: number; power: number }): number {
+  const reaches = (lnAlpha: number) =>
+    powerToStop({ se: design.se, distance: design.distance, alpha: Math.exp(lnAlpha) }) >= design.power;
+  let [low, high] = [Math.log(1e-9), Math.log(0.49)];
+  if (reaches(low)) return Math.exp(low);
+  for (let step = 0; step < 30; step += 1) {
+    const middle = (low + high) / 2;
+    if (reaches(middle)) high = middle;
+    else low = middle;
+  }
+  return Math.exp(high);
+}
+
 /** Equally active users without a single event that bound a rate below the margin at α: ln α / ln(1 − margin). */
 export function usersIfNoEvent(margin: number, alpha: number): number {
   return Math.ceil(Math.log(alpha) / Math.log(1 - margin));

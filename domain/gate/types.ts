@@ -47,7 +47,7 @@ export interface GuardPlan {
   metric: GateMetric;
   /** The margin on the estimate's scale, > 0: ln(1 + margin) or −ln(1 − margin) for ratios. */
   tolerance: number;
-  /** α of this guard's confidence sequence. */
+  /** α of this guard's confidence sequence; with `alphaFirstError` they add up to alpha.harm. */
   alphaHarm: number;
   /** α of the first-error test that stands beside an error rate, else 0. */
   alphaFirstError: number;
@@ -76,6 +76,8 @@ export interface HorizonPlan {
   alpha: number;
   /** Users of both arms expected by then; null without a baseline. */
   users: number | null;
+  /** Users of both arms for all guards to be found non-inferior here with the policy's power, and for the policy's users and samples. */
+  usersNeeded: number;
   /** Chance that a canary equal to the stable arm is promoted here; null without a baseline. */
   power: number | null;
 }
@@ -98,7 +100,9 @@ export interface GatePlan {
   expectedHorizon: number;
   /** Users of both arms together for all guards to be found non-inferior with the policy's power. */
   usersNeeded: number;
-  /** And for a harm of two margins of any guard to be stopped by the expected horizon with the policy's power. */
+  /** The same if the canary's values vary twice as much as the stable arm's, which no traffic before the release can tell. */
+  usersNeededIfNoisy: number;
+  /** Users of both arms together for a harm of two margins of any guard to be stopped by the expected horizon with the policy's power. */
   usersToStopTwoMargins: number;
   /** True if there was no baseline and the spreads are documented defaults. */
   assumed: boolean;

@@ -8,14 +8,17 @@ export interface Row {
   guards: GateMetric[];
   metrics: (effect: number) => Population['metrics'];
   changes?: Partial<Population>;
-  /** Users: what the plan asks for to promote an equal canary, what it asks for to stop a harm of two margins as well, or a number. */
-  size: 'to promote' | 'to stop' | { users: number };
+  /**
+   * Users that the plan asks for: to promote an equal canary, to promote also one that varies twice as much, to stop a harm of two margins as
+   * well; or a number.
+   */
+  size: 'to promote' | 'if noisy' | 'to stop' | { users: number };
   lookEvery?: number;
   /** Percentiles need the whole histogram at each look: fewer simulations. */
   sims?: number;
 }
 
-const all = Object.values(guards);
+const all: GateMetric[] = Object.values(guards);
 const everything = (effect: number): Population['metrics'] => ({
   'quality:judge': scores({ effect, trait: 0 }),
   error: failures(0.005, { trait: 1 }),
@@ -25,7 +28,6 @@ const everything = (effect: number): Population['metrics'] => ({
   tpot: durations({ unit: 0.03, trait: 5 }),
   cost: durations({ unit: 0.004, trait: 6, sigma: 0.4 }),
 });
-const withoutPercentiles = all.filter((guard) => guard.scale !== 'p95');
 
 export const alike: Row[] = [
   {
@@ -52,6 +54,12 @@ export const alike: Row[] = [
     guards: [guards.quality],
     metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
     size: 'to promote',
+  },
+  {
+    name: 'the same, with users for it',
+    guards: [guards.quality],
+    metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
+    size: 'if noisy',
   },
   {
     name: 'errors 3 %',
@@ -83,16 +91,24 @@ export const alike: Row[] = [
     metrics: () => ({ latency: durations({ unit: 1 }) }),
     size: 'to promote',
     lookEvery: 12,
-    sims: 0.4,
-  },
-  {
-    name: 'seven guards at once',
-    guards: withoutPercentiles,
-    metrics: everything,
-    size: 'to promote',
     sims: 0.5,
   },
+  {
+    name: 'all ten default guards',
+    guards: all,
+    metrics: everything,
+    size: 'to promote',
+    lookEvery: 24,
+    sims: 0.25,
+  },
 ];
+
+export const sizesAndMargins = [
+  ['to promote', 2],
+  ['to stop', 1],
+  ['to stop', 2],
+  ['to stop', 4],
+] as const;
 
 export interface Harm {
   name: string;
@@ -125,5 +141,5 @@ export const harms: Harm[] = [
     lookEvery: 12,
     sims: 0.2,
   },
-  { name: 'quality among seven guards', guards: withoutPercentiles, metrics: everything, sims: 0.15 },
+  { name: 'quality among ten guards', guards: all, metrics: everything, lookEvery: 12, sims: 0.1 },
 ];

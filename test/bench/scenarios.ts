@@ -10,7 +10,9 @@ export const guards = {
   latency: { metric: 'latency', direction: 'lower', margin: 0.1, scale: 'log-mean', role: 'guard' },
   latencyP95: { metric: 'latency', direction: 'lower', margin: 0.15, scale: 'p95', role: 'guard' },
   ttft: { metric: 'ttft', direction: 'lower', margin: 0.1, scale: 'log-mean', role: 'guard' },
+  ttftP95: { metric: 'ttft', direction: 'lower', margin: 0.15, scale: 'p95', role: 'guard' },
   tpot: { metric: 'tpot', direction: 'lower', margin: 0.1, scale: 'log-mean', role: 'guard' },
+  tpotP95: { metric: 'tpot', direction: 'lower', margin: 0.15, scale: 'p95', role: 'guard' },
   cost: { metric: 'cost', direction: 'lower', margin: 0.05, scale: 'log-mean', role: 'guard' },
 } as const satisfies Record<string, GateMetric>;
 

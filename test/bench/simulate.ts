@@ -84,7 +84,7 @@ function serve(
   }
 }
 
-/** One canary, looked at every `lookEvery` hours; with `toTheEnd` it goes on after a stop, so that coverage can be counted. */
+/** One canary, looked at every `lookEvery` hours and at the horizons; with `toTheEnd` it goes on after a stop, so that coverage can be counted. */
 export function simulate(scenario: Scenario, plan: GatePlan, seed: number, toTheEnd: boolean): Outcome {
   const { population, guards, days } = scenario;
   const random = randomOf(seed);

@@ -311,6 +311,46 @@ test('a plan refuses, with the numbers, what cannot succeed, and says what it as
   assert.match(blind.words.join(' '), /documented defaults/);
 });
 
+test('without earlier traffic a plan says what traffic it would take, also for minimums that few could reach', () => {
+  const words = (changes: Parameters<typeof policyOf>[0]) => planGate(policyOf(changes), null).words[0] ?? '';
+  const metrics = [{ ...quality, margin: 0.05 }];
+  assert.match(
+    words({ metrics }),
+    /^No earlier traffic is known, so nobody can say whether this policy can succeed\./,
+  );
+  assert.match(
+    words({ metrics, minUsers: 10_000 }),
+    /with 90 % after 7 d if 100,000 users of both arms come by then \(new ones: 14,300 a day\), or after 28 d, the last horizon, if 100,000 do \(3,570 a day\)/,
+  );
+  assert.match(words({ metrics, minUsers: 10_000, horizons: [3_600_000] }), /100,000 an? hour\)\.$/);
+  const { policy, baseline } = baselineFor(12_000, { minUsers: 10_000 });
+  const { refusal } = planGate(policy, baseline);
+  assert.match(
+    refusal?.words ?? '',
+    /minimum of 10,000 users and 1,000 samples an arm alone needs 100,000 at a weight of 10 %/,
+  );
+});
+
+test('the α of the guards adds up, and goes where most users are needed', () => {
+  const plan = planGate(policyOf({}), null);
+  const spent = plan.guards.reduce((sum, guard) => sum + guard.alphaHarm + guard.alphaFirstError, 0);
+  near(spent, 0.05, 1e-10);
+  const even = 0.05 / 11;
+  for (const guard of plan.guards) assert.ok(guard.alphaHarm >= 0.4999 * even);
+  const neediest = plan.guards.reduce((a, b) => (b.usersToStopTwoMargins > a.usersToStopTwoMargins ? b : a));
+  assert.ok(neediest.alphaHarm > 2 * even);
+  // Two alike get the same; one alone gets everything that the first-error test leaves.
+  assert.equal(plan.guards[1]?.alphaHarm, plan.guards[2]?.alphaHarm);
+  near(planGate(policyOf({ metrics: [error] }), null).guards[0]?.alphaHarm ?? 0, 0.025, 1e-10);
+});
+
+test('a canary that may vary twice as much needs up to twice the users; a rate varies as its rate says', () => {
+  const plan = planGate(policyOf({ metrics: [quality] }), null);
+  near(plan.usersNeededIfNoisy / plan.usersNeeded, 1.9, 1e-3);
+  const rate = planGate(policyOf({ metrics: [error] }), null);
+  assert.equal(rate.usersNeededIfNoisy, rate.usersNeeded);
+});
+
 test('a looser margin or a heavier weight needs fewer users, a harm that is seen is larger than the margin', () => {
   const needs = (changes: Parameters<typeof policyOf>[0]) => planGate(policyOf(changes), null).usersNeeded;
   const metrics = [quality];
