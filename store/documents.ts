@@ -31,21 +31,46 @@ export interface PushedDocument<C> extends DocumentVersion<C> {
   created: boolean;
 }
 
-export interface DocumentKind {
+export interface DocumentKind<C> {
   table: 'prompt_versions' | 'golden_sets' | 'guardrail_configs';
   /** For messages and remedies: `prompt`, `golden set`. */
   noun: string;
+  /** The input that holds a reference to one, for errors. */
+  field: string;
   notFound: ErrorCode;
   invalid: ErrorCode;
+  digestOf: (content: C) => string;
+  /** Throws for a content that may not be pushed. */
+  check?: (content: C) => void;
 }
 
-/**
- * Stores the content as the next version of its name, or returns the version that has the same digest already, whoever races.
- * @throws SlipwayError the kind's `invalid`, when the content holds what Postgres cannot keep
- */
-export async function pushDocument<C>(
+export interface DocumentStore<C> {
+  /**
+   * Makes a version of the document; pushing the same content again returns the version that it already has.
+   * @throws SlipwayError the kind's `invalid`, and what its check throws
+   */
+  push(db: Queryable, document: { name: string; content: C; createdBy: string }): Promise<PushedDocument<C>>;
+  /** @param reference `name@n` or a digest. @throws SlipwayError the kind's `notFound` */
+  get(db: Queryable, reference: string): Promise<DocumentVersion<C>>;
+  /** Names in alphabetical order, each with its newest version first. */
+  list(db: Queryable, name?: string): Promise<DocumentListing[]>;
+}
+
+export function documentStore<C>(kind: DocumentKind<C>): DocumentStore<C> {
+  return {
+    push: async (db, document) => {
+      kind.check?.(document.content);
+      return pushDocument(db, kind, { ...document, digest: kind.digestOf(document.content) });
+    },
+    get: (db, reference) => getDocument(db, kind, reference),
+    list: (db, name) => listDocuments(db, kind, name),
+  };
+}
+
+/** Stores the content as the next version of its name, or returns the version that has the same digest already, whoever races. */
+async function pushDocument<C>(
   db: Queryable,
-  { table, invalid }: DocumentKind,
+  { table, invalid }: DocumentKind<C>,
   { name, digest, content, createdBy }: NewDocument<C>,
 ): Promise<PushedDocument<C>> {
   checkStorable(content, invalid);
@@ -67,16 +92,10 @@ export async function pushDocument<C>(
   }
 }
 
-/**
- * @param reference `name@n`, or `sha256:…`
- * @param field the input that held the reference, for the error
- * @throws SlipwayError the kind's `notFound`
- */
-export async function getDocument<C>(
+async function getDocument<C>(
   db: Queryable,
-  { table, noun, notFound }: DocumentKind,
+  { table, noun, field, notFound }: DocumentKind<C>,
   reference: string,
-  field: string,
 ): Promise<DocumentVersion<C>> {
   const at = reference.lastIndexOf('@');
   const byDigest = reference.startsWith('sha256:');
@@ -98,10 +117,9 @@ export async function getDocument<C>(
   });
 }
 
-/** Names in alphabetical order, each with its newest version first. */
-export async function listDocuments(
+async function listDocuments<C>(
   db: Queryable,
-  { table }: DocumentKind,
+  { table }: DocumentKind<C>,
   name?: string,
 ): Promise<DocumentListing[]> {
   const { rows } = await db.query<DocumentListing>(
