@@ -91,7 +91,7 @@ export const alike: Row[] = [
     metrics: () => ({ latency: durations({ unit: 1 }) }),
     size: 'to promote',
     lookEvery: 12,
-    sims: 0.5,
+    sims: 0.6,
   },
   {
     name: 'all ten default guards',
@@ -139,7 +139,7 @@ export const harms: Harm[] = [
     guards: [guards.latencyP95],
     metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
     lookEvery: 12,
-    sims: 0.2,
+    sims: 0.4,
   },
-  { name: 'quality among ten guards', guards: all, metrics: everything, lookEvery: 12, sims: 0.1 },
+  { name: 'quality among ten guards', guards: all, metrics: everything, lookEvery: 12, sims: 0.15 },
 ];

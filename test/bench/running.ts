@@ -11,6 +11,7 @@ import type {
   MetricTotals,
   TrafficTotals,
 } from '../../domain/gate/types.ts';
+import { Tail } from './tail.ts';
 
 /**
  * The figures of a running canary, kept up with every request, so that thousands of canaries can be looked at every hour. Everything but
@@ -129,7 +130,7 @@ class Column {
   private readonly positive = [0, 0];
   private readonly hasEvent: Uint8Array;
   private readonly known: Uint8Array;
-  private readonly tail: Map<number, number>[] | null;
+  private readonly tail: Tail | null;
   private readonly bars = new Map<number, GateTotals['buckets'][number]>();
 
   constructor(name: string, strata: number, crowd: readonly { canary: boolean }[], tail: boolean) {
@@ -151,7 +152,7 @@ class Column {
     this.nn = pair(strata * strata);
     this.hasEvent = new Uint8Array(people);
     this.known = new Uint8Array(people);
-    this.tail = tail ? Array.from({ length: people * strata }, () => new Map()) : null;
+    this.tail = tail ? new Tail(people * strata) : null;
   }
 
   add(user: number, arm: 0 | 1, day: number, value: number, raw: number): void {
@@ -197,9 +198,8 @@ class Column {
     moments[1] += v;
     moments[2] += v * v;
     if (this.tail) {
-      const histogram = this.tail[own];
       const bucket = bucketOf(raw);
-      histogram?.set(bucket, (histogram.get(bucket) ?? 0) + 1);
+      this.tail.add(own, user, arm, day * PHASES, bucket);
       const key = (2 * day + arm) * 4096 + bucket;
       const bar = this.bars.get(key) ?? {
         metric: this.name,
@@ -279,24 +279,18 @@ class Column {
   }
 
   asData(totals: GateTotals): GateData {
-    const used: number[] = [];
-    for (let slot = 0; slot < this.n.length; slot += 1) if ((this.n[slot] ?? 0) > 0) used.push(slot);
-    const user = (slot: number) => Math.floor(slot / this.strata);
-    const arm = (slot: number) => (this.crowd[user(slot)]?.canary ? 1 : 0);
-    const stratum = (slot: number) => (slot % this.strata) * PHASES;
-    const bars = used.flatMap((slot) =>
-      [...(this.tail?.[slot] ?? [])].map(([bucket, n]) => ({ slot, bucket, n })),
-    );
+    const { tail } = this;
+    if (!tail) throw new Error(`${this.name} has no histogram`);
     return {
       users: this.crowd.length,
       days: [
         {
           metric: this.name,
-          arm: Uint8Array.from(used, arm),
-          stratum: Float64Array.from(used, stratum),
-          user: Int32Array.from(used, user),
-          n: Float64Array.from(used, (slot) => this.n[slot] ?? 0),
-          sum: new Float64Array(used.length),
+          arm: tail.arm.view(),
+          stratum: tail.stratum.view(),
+          user: tail.user.view(),
+          n: tail.n.view(),
+          sum: new Float64Array(tail.n.length),
           shift: 0,
           squares: [],
         },
@@ -304,11 +298,11 @@ class Column {
       buckets: [
         {
           metric: this.name,
-          arm: Uint8Array.from(bars, ({ slot }) => arm(slot)),
-          stratum: Float64Array.from(bars, ({ slot }) => stratum(slot)),
-          user: Int32Array.from(bars, ({ slot }) => user(slot)),
-          bucket: Int16Array.from(bars, ({ bucket }) => bucket),
-          n: Float64Array.from(bars, ({ n }) => n),
+          arm: tail.barArm.view(),
+          stratum: tail.barStratum.view(),
+          user: tail.barUser.view(),
+          bucket: tail.barBucket.view(),
+          n: tail.barN.view(),
         },
       ],
       totals,
