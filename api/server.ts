@@ -12,6 +12,7 @@ import { decisionRoutes } from './routes/decisions.ts';
 import { documentRoutes } from './routes/documents.ts';
 import { gateRoutes } from './routes/gate.ts';
 import { keyRoutes } from './routes/keys.ts';
+import { reapingRoutes } from './routes/reaping.ts';
 import { releaseRoutes } from './routes/releases.ts';
 import { revisionRoutes } from './routes/revisions.ts';
 import { systemRoutes } from './routes/system.ts';
@@ -99,6 +100,7 @@ export async function buildApi(context: ApiContext, logger: Logger): Promise<Fas
     releaseRoutes,
     decisionRoutes,
     gateRoutes,
+    reapingRoutes,
     revisionRoutes,
     watchRoutes,
   ]) {

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { addDocumentCommands } from './commands/documents.ts';
 import { addGateCommands } from './commands/gate.ts';
+import { addReaperCommands } from './commands/reaper.ts';
 import { addReleaseCommands } from './commands/releases.ts';
 import { addRevisionCommands } from './commands/revisions.ts';
 import { addSystemCommands } from './commands/system.ts';
@@ -27,6 +28,7 @@ export function makeProgram(): Command {
   addDocumentCommands(program);
   addReleaseCommands(program);
   addGateCommands(program);
+  addReaperCommands(program);
   addRevisionCommands(program);
   for (const command of descendants(program)) command.exitOverride();
   return program;

@@ -52,6 +52,29 @@ export interface ReleaseOutcome {
   evidence: string | null;
 }
 
+/** The workflow type that ends a release whose own workflow ended unfinished. */
+export const SWEEP_WORKFLOW = 'sweep';
+
+export interface SweepInput {
+  release: string;
+  /** How long ago, in ms, the release's workflow must have ended. */
+  grace: number;
+  /** Who or what asks for it at once, in words that its reason begins with; left out: the sweeper found it. */
+  because?: string;
+}
+
+export interface SweepOutcome {
+  release: string;
+  /** null: there was nothing to sweep, because the release has ended or its workflow runs. */
+  outcome: ReleaseOutcome['outcome'] | null;
+  reason: string | null;
+}
+
+/** Workflow id of a sweep: whoever starts one, there is one at a time for a release. */
+export function sweepIdOf(release: string): string {
+  return `sweep:${release}`;
+}
+
 /** Updates are refused before they reach history; their result is the status after them. */
 export const updates = {
   approve: defineUpdate<ReleaseStatus, [Approval]>('approve'),

@@ -1,33 +1,17 @@
 import { setCurrentDetails } from '@temporalio/workflow';
 import type { Progress } from '../activities/contract.ts';
-import { SWEEP_NUMBER, type SweepPlan, sweptAs } from '../domain/release/sweeping.ts';
+import { SWEEP_NUMBER, sweptAs } from '../domain/release/sweeping.ts';
 import { activities } from './activities.ts';
 import { beginSweep } from './housekeeping.ts';
-
-export interface SweepInput {
-  release: string;
-  /** ms */
-  grace: number;
-}
-
-export interface SweepOutcome {
-  release: string;
-  /** null: there was nothing to sweep, because the release has ended or its workflow runs. */
-  outcome: SweepPlan['outcome'] | null;
-  reason: string | null;
-}
-
-/** One sweep of a release at a time, whoever starts it. */
-export function sweepIdOf(release: string): string {
-  return `sweep:${release}`;
-}
+import type { SweepInput, SweepOutcome } from './messages.ts';
 
 /** Ends a release whose workflow did not: what its own roll-back, or its own completion, would have done, with the same activities. */
-export async function sweep({ release, grace }: SweepInput): Promise<SweepOutcome> {
+export async function sweep({ release, grace, because }: SweepInput): Promise<SweepOutcome> {
   const look = { summary: "Fence the dead workflow's moves and see where the traffic stands" };
   const plan = await beginSweep.executeWithOptions(look, [{ release, grace }]);
   if (plan === null) return { release, outcome: null, reason: null };
-  const { outcome, reason, to, remove } = plan;
+  const { outcome, to, remove } = plan;
+  const reason = because === undefined ? plan.reason : `${because}; ${plan.reason}`;
   let sequence = SWEEP_NUMBER;
   const tell = (story: string, ended = false): { progress: Progress } => {
     sequence += 1;

@@ -3,7 +3,8 @@ import { ParentClosePolicy, setCurrentDetails, startChild } from '@temporalio/wo
 import type { UnfinishedRelease } from '../activities/sweeping.ts';
 import { unfinishedEnds } from '../domain/release/sweeping.ts';
 import { findUnfinished } from './housekeeping.ts';
-import { sweep, sweepIdOf } from './sweep.ts';
+import { sweepIdOf } from './messages.ts';
+import { sweep } from './sweep.ts';
 
 const application = defineSearchAttributeKey('SlipwayApplication', 'KEYWORD');
 

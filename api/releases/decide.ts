@@ -1,4 +1,4 @@
-import { WorkflowUpdateFailedError } from '@temporalio/client';
+import { WorkflowExecutionAlreadyStartedError, WorkflowUpdateFailedError } from '@temporalio/client';
 import { SlipwayError } from '../../domain/errors.ts';
 import type { DecisionName } from '../../domain/release/decisions.ts';
 import {
@@ -6,19 +6,23 @@ import {
   type Decision,
   queries,
   type ReleaseStatus,
+  SWEEP_WORKFLOW,
+  type SweepInput,
   signals,
+  sweepIdOf,
   updates,
 } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { codedFailure, isGone, isWorkerSilent, silentWorker } from './failures.ts';
 import { sourcesOf } from './read.ts';
+import { promptly } from './workflow.ts';
 
 /** How long a decision waits for a worker. */
 const DECISION_MS = 5_000;
 
 /**
  * Hands a decision to the release; its validator judges it before it reaches history.
- * @returns the status after it; null for an abort that no worker has taken yet: it is recorded and takes effect when one does
+ * @returns the status after it; null for an abort that no worker has taken yet, or that a sweep carries out: it is recorded and takes effect
  * @throws SlipwayError DECISION_REFUSED, SIGN_OFF_STALE, SIGN_OFF_BY_REQUESTER, RELEASE_NOT_FOUND, DEPENDENCY_UNAVAILABLE
  */
 export async function decide(
@@ -36,16 +40,54 @@ export async function decide(
     );
   } catch (error) {
     if (error instanceof WorkflowUpdateFailedError) throw codedFailure(error) ?? error;
-    if (isGone(error)) {
-      // Aborting twice is aborting once, also when the first abort is through.
-      const { row } = await sourcesOf(context, id);
-      if (name !== 'abort' || row?.stage !== 'rolled-back') throw ended(id);
-      return handle.query(queries.status).catch(() => null);
-    }
+    if (isGone(error)) return decideWithoutWorkflow(context, id, name, decision);
     if (!isWorkerSilent(error)) throw error;
     if (name !== 'abort') throw silentWorker(error);
     await handle.signal(signals.abort, decision);
     return null;
+  }
+}
+
+/**
+ * The workflow has ended. An abort still works: it is one with the abort that is through, and it ends at once, by a sweep, a release that
+ * its workflow left behind (terminated, timed out).
+ */
+async function decideWithoutWorkflow(
+  context: ApiContext,
+  id: string,
+  name: DecisionName,
+  { by, reason: why }: Decision,
+): Promise<ReleaseStatus | null> {
+  const { row, handle } = await sourcesOf(context, id);
+  if (name !== 'abort' || row === null) throw ended(id);
+  if (row.endedAt === null) {
+    await startSweep(context, id, `aborted by ${by}${why ? `: ${why}` : ''}`);
+    return null;
+  }
+  if (row.stage !== 'rolled-back') throw ended(id);
+  const status = await handle.query(queries.status).catch(() => null);
+  // A workflow that a sweep has ended still tells what it was doing then.
+  const { stage, phase, reason } = row;
+  return status && { ...status, stage, phase, reason, weight: { desired: 0, observed: 0 } };
+}
+
+async function startSweep(
+  { temporal, taskQueue }: ApiContext,
+  release: string,
+  because: string,
+): Promise<void> {
+  const args: [SweepInput] = [{ release, grace: 0, because }];
+  try {
+    await promptly(temporal, () =>
+      temporal.workflow.start(SWEEP_WORKFLOW, {
+        workflowId: sweepIdOf(release),
+        taskQueue,
+        args,
+        staticSummary: `Sweep ${release}`,
+      }),
+    );
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error; // else one is under way
   }
 }
 

@@ -85,19 +85,26 @@ export async function viewOf(context: ApiContext, sources: Sources): Promise<Rel
   const status = description === null ? null : await ask(context, () => handle.query(queries.status));
   if (status === null && row === null) return refusedView(id, description);
   const failure = await failureOf(sources);
-  const merged = { ...fromRow(row), ...fromStatus(status) } as Omit<
-    ReleaseView,
-    'samples' | 'pending' | 'live'
-  >;
+  const swept = failure !== null && row !== null && row.endedAt !== null;
+  const merged = {
+    ...fromRow(row),
+    ...fromStatus(status),
+    ...(swept ? sweptView(row) : {}),
+  } as Omit<ReleaseView, 'samples' | 'pending' | 'live'>;
   return {
     ...merged,
     release: id,
-    ...(failure === null ? {} : { phase: 'Degraded' as const, reason: merged.reason ?? failure }),
+    ...(failure === null || swept ? {} : { phase: 'Degraded' as const, reason: merged.reason ?? failure }),
     endedAt: row?.endedAt ?? (failure === null ? null : (description?.closeTime ?? null)),
     samples: merged.canarySince === null ? null : await countArms(context.database, id),
     pending: description === null ? [] : pendingOf(description),
-    live: status !== null,
+    live: status !== null && !swept,
   };
+}
+
+/** A sweep has ended the release for its workflow, which still tells what it was doing when it ended. */
+function sweptView({ stage, phase, reason }: ReleaseRow): Partial<ReleaseView> {
+  return { stage, phase, reason, weight: { desired: 0, observed: 0 } };
 }
 
 function fromRow(row: ReleaseRow | null): Partial<ReleaseView> {
@@ -157,12 +164,17 @@ async function failureOf({ handle, description }: Sources): Promise<string | nul
   }
 }
 
-/** The story so far, told by the workflow itself; null when no worker answers. */
+/** The story so far, told by the workflow itself, and after its end by whoever swept its release; null when no worker answers. */
 export async function storyOf(
   context: ApiContext,
-  { handle, description }: Sources,
+  { id, handle, description }: Sources,
 ): Promise<StoryLine[] | null> {
-  return description === null ? null : ask(context, () => handle.query(queries.explain));
+  if (description === null) return null;
+  const told = await ask(context, () => handle.query(queries.explain));
+  const { closeTime } = description;
+  if (told === null || closeTime === undefined || description.status.name === 'COMPLETED') return told;
+  const later = (await mirroredStory(context, id)).filter(({ at }) => new Date(at) > closeTime);
+  return [...told, ...later];
 }
 
 /** What the store has of the story: the lines that an activity mirrored. For releases that Temporal has forgotten. */

@@ -66,7 +66,7 @@ export const decisionRoutes =
         schema: {
           summary: 'Stop the release in any stage: everybody back on the stable revision',
           description:
-            '202: no worker is there to do it; the abort is recorded and takes effect when one is.',
+            '202: it is recorded and takes effect when a worker takes it: none is there now, or the workflow has ended and a sweep does it.',
           params: releaseParams,
           body: decision,
           response: {

@@ -146,6 +146,7 @@ describe('the API', () => {
       'GET /v1/releases/{id}/looks': readers,
       'GET /v1/releases/{id}/verification': readers,
       'POST /v1/gate/plan': readers,
+      'GET /v1/reaper': readers,
       'GET /v1/revisions/{digest}/manifests': readers,
       'POST /v1/manifests': readers,
       'POST /v1/releases/{id}/approve': approvers,

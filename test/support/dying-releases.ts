@@ -18,11 +18,13 @@ import { releasesOn, stepOf } from './releases.ts';
 import { exampleRuntime, servingSandbox, standIn, until } from './servings.ts';
 import { startPostgres, startTemporal } from './stack.ts';
 
+const HOUR = 3_600_000;
+
 export interface Wanted {
   /** Flags of the candidate's serving; none: it shares the stable one's. */
   flags?: Record<string, FlagValue>;
   policy?: Partial<Policy>;
-  /** What the gate says; null: it collects for ever. */
+  /** What the gate says, at once; null: it collects for an hour. */
   verdict?: 'promote' | null;
   /** Ms after which Temporal ends the workflow. */
   timeout?: number;
@@ -79,6 +81,7 @@ export async function dyingReleases() {
 
   return {
     db,
+    databaseUrl: postgres.url,
     client,
     adapter,
     real,
@@ -100,7 +103,7 @@ export async function dyingReleases() {
         runtime: flags === undefined ? runtime : { ...runtime, flags: { ...runtime.flags, ...flags } },
         policy: {
           canary: { ...defaultPolicy.canary, minDuration: 100 },
-          gate: { ...defaultPolicy.gate, horizons: [100], lookEvery: 200 },
+          gate: { ...defaultPolicy.gate, horizons: [verdict === null ? HOUR : 100], lookEvery: 200 },
           signOff: { ...defaultPolicy.signOff, required: false },
           promotion: { steps: [0.5, 1], hold: 1 },
           baking: { duration: 1 },

@@ -4,12 +4,13 @@ import type { Unneeded } from '../../activities/reaping.ts';
 import type { FlagValue, WantedServing } from '../../domain/serving/serving.ts';
 import { lastReaperRun, listReaped, listUnneeded } from '../../store/reaping.ts';
 import { listEvents } from '../../store/releases.ts';
-import { dropLease, publishEndpoints, renewLease } from '../../store/routes.ts';
+import { dropLease, publishEndpoints } from '../../store/routes.ts';
 import { getServing, routeGeneration } from '../../store/servings.ts';
 import type { ReaperInput, ReaperReport } from '../../workflows/reaper.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { dyingReleases } from '../support/dying-releases.ts';
 import { exampleServing, until } from '../support/servings.ts';
+import { slowGateway } from '../support/slow-gateway.ts';
 
 const HOUR = 3_600_000;
 
@@ -117,14 +118,7 @@ describe('reaper', () => {
     await world.provide(plan.release, plan.candidateServing);
     const { endpoints } = await getServing(world.db, plan.candidateServing);
     await world.releases.end(plan.release, 'rolled-back');
-    let acknowledged = await routeGeneration(world.db);
-    const renew = () => renewLease(world.db, 'gateway-1', acknowledged);
-    await renew();
-    const timer = setInterval(() => void renew(), 500);
-    t.after(async () => {
-      clearInterval(timer);
-      await dropLease(world.db, 'gateway-1');
-    });
+    const gateway = await slowGateway(t, world.db);
     await reap({ grace: 0, dryRun: false });
     const { handle, waiting } = await begin({ grace: 0, dryRun: false });
     await until(
@@ -133,9 +127,9 @@ describe('reaper', () => {
       (serving) => serving.endpoints.length === 0,
     );
     const [message] = await until('the reaper waits', waiting, ({ length }) => length > 0);
-    assert.match(message ?? '', /waiting for gateways to let go of it: gateway-1/);
+    assert.match(message ?? '', /waiting for gateways to let go of it: gateway-/);
     assert.equal((await world.adapter.observe(plan.candidateServing)).state, 'ready');
-    acknowledged = await routeGeneration(world.db);
+    gateway.goOn();
     assert.equal((await handle.result()).removed.length, 1);
     assert.equal((await world.adapter.observe(plan.candidateServing)).state, 'absent');
     const kinds = (await listEvents(world.db, plan.release)).map(({ kind }) => kind);

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, describe, it } from 'node:test';
 import { WorkflowFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { applyTopology } from '../../adapters/temporal/apply.ts';
 import { activeRelease, getRelease, listEvents } from '../../store/releases.ts';
-import { dropLease, findRoute, renewLease } from '../../store/routes.ts';
-import { routeGeneration } from '../../store/servings.ts';
+import { findRoute } from '../../store/routes.ts';
 import { signals } from '../../workflows/messages.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type Dying, dyingReleases } from '../support/dying-releases.ts';
 import { stepOf } from '../support/releases.ts';
 import { until } from '../support/servings.ts';
+import { slowGateway } from '../support/slow-gateway.ts';
 
 const HOUR = 3_600_000;
 const own = { 'max-num-seqs': 7 };
@@ -59,30 +59,6 @@ describe('sweeper', () => {
     return [...new Set([...others, ...stablePids])];
   }
 
-  /** A live gateway that acknowledges when the test says so. */
-  async function slowGateway(t: TestContext) {
-    const id = `gateway-${process.hrtime.bigint()}`;
-    let acknowledged = await routeGeneration(world.db);
-    const renew = () => renewLease(world.db, id, acknowledged);
-    await renew();
-    const timer = setInterval(() => void renew(), 500);
-    t.after(async () => {
-      clearInterval(timer);
-      await dropLease(world.db, id);
-    });
-    let following: NodeJS.Timeout | undefined;
-    t.after(() => clearInterval(following));
-    return {
-      /** From now on it takes every route at once. */
-      goOn: () => {
-        following = setInterval(async () => {
-          acknowledged = await routeGeneration(world.db);
-          await renew();
-        }, 50);
-      },
-    };
-  }
-
   it('ends a release that was terminated in its canary: weight 0, its serving gone, the application free', async () => {
     const others = world.living();
     const dying = await world.begin({ flags: own });
@@ -91,7 +67,7 @@ describe('sweeper', () => {
     assert.deepEqual(await world.sweep(), { swept: [dying.plan.release], underWay: [] });
     await isRolledBack(
       dying,
-      /^its workflow was terminated in Temporal in (canary|deciding)$/,
+      /^its workflow was terminated in Temporal in canary$/,
       runningNow(dying, others),
     );
     assert.deepEqual(await world.sweep(), { swept: [], underWay: [] });
@@ -156,7 +132,7 @@ describe('sweeper', () => {
     const others = world.living();
     const dying = await world.begin({ flags: own });
     await world.reaches(dying, 'canary', ({ weight }) => weight.observed > 0);
-    const gateway = await slowGateway(t);
+    const gateway = await slowGateway(t, world.db);
     await dying.handle.signal(signals.abort, { by: 'ana', reason: 'harm' });
     await world.reaches(dying, 'rolling-back');
     await until(
@@ -189,7 +165,7 @@ describe('sweeper', () => {
       policy: { promotion: { steps: [1], hold: 1_000 } },
     });
     await world.reaches(dying, 'promoting', ({ weight }) => weight.observed === 1);
-    const gateway = await slowGateway(t);
+    const gateway = await slowGateway(t, world.db);
     await world.reaches(dying, 'done');
     await until(
       'the route is promoted',
@@ -220,13 +196,13 @@ describe('sweeper', () => {
   it('ends a release whose workflow timed out', async () => {
     const others = world.living();
     const dying = await world.begin({ timeout: 4_000 });
-    await world.reaches(dying, 'deciding');
+    await world.reaches(dying, 'canary');
     await assert.rejects(dying.handle.result(), WorkflowFailedError);
     await world.sweep();
     // Temporal tells a watch that its next look would come after the end, so the roll-back may have begun.
     await isRolledBack(
       dying,
-      /its workflow timed out (in canary|in deciding|while it rolled back)$/,
+      /its workflow timed out (in canary|while it rolled back)$/,
       runningNow(dying, others),
     );
   });
@@ -257,8 +233,8 @@ describe('sweeper', () => {
       args: [{ grace: HOUR }],
     });
     const claimed = await world.releases.register({ application: 'claimed' });
-    await world.reaches(running, 'deciding');
-    await world.reaches(justEnded, 'deciding');
+    await world.reaches(running, 'canary');
+    await world.reaches(justEnded, 'canary');
     await justEnded.handle.terminate();
     assert.deepEqual(await world.sweep(HOUR), { swept: [], underWay: [] });
     assert.deepEqual(await world.sweep(0), { swept: [justEnded.plan.release], underWay: [] });
@@ -293,7 +269,7 @@ describe('sweeper', () => {
     await stuck.handle.terminate();
     await free.handle.terminate();
     // Its route is moved after the gateway's last look; the other one has none to move.
-    const gateway = await slowGateway(t);
+    const gateway = await slowGateway(t, world.db);
     await world.sweep();
     const sweep = world.client.workflow.getHandle(`sweep:${stuck.plan.release}`);
     const pending = async () => (await sweep.describe()).raw.pendingActivities ?? [];
@@ -305,7 +281,7 @@ describe('sweeper', () => {
 
   it('runs by its schedule, in a history of few events', async () => {
     const dying = await world.begin();
-    await world.reaches(dying, 'deciding');
+    await world.reaches(dying, 'canary');
     await dying.handle.terminate();
     const { topology, connection } = world.temporal;
     await applyTopology({ ...topology, sweeper: { every: 24 * HOUR, grace: 0 } }, connection, {
