@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { processesWithEnvironment } from '../../adapters/serving/local/processes.ts';
@@ -51,8 +52,9 @@ function npmStart(...args: string[]) {
 
 const IN_THE_CANARY = 'weight: 0.1 asked, 0.1 observed';
 
-test('killed in a canary with SIGKILL, it leaves no process behind', async () => {
-  const job = npmStart();
+test('killed in a canary with SIGKILL, it leaves no process behind, no control plane and no pod', async () => {
+  const before = podAddresses();
+  const job = npmStart('--kubernetes');
   await job.tells(IN_THE_CANARY);
   const processes = await job.processes();
   assert.ok(processes.length > 15, `${processes.length} processes`);
@@ -60,6 +62,7 @@ test('killed in a canary with SIGKILL, it leaves no process behind', async () =>
   process.kill(supervisor, 'SIGKILL');
   assert.equal(await job.exit, 128 + 9);
   await job.nothingIsLeft();
+  await waitUntil("the pods' addresses have gone", () => podAddresses() === before, { timeoutMs: 60_000 });
 });
 
 test('started again on what was left, and interrupted with SIGINT, it stops everything in order', async () => {
@@ -104,6 +107,11 @@ test('--once: a better prompt is promoted, a worse one stopped in its canary, a 
   tells(broken, /All 4 releases ended as they should/, /Temporal UI +http/);
   await job.nothingIsLeft();
 });
+
+/** The addresses that this machine has for pods; other tests may have some too. */
+function podAddresses(): string {
+  return JSON.stringify(networkInterfaces().lo?.map(({ address }) => address));
+}
 
 /** The process that the bootstrap has started. */
 async function childOf(bootstrap: number | undefined): Promise<number> {
