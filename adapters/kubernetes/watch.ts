@@ -92,7 +92,9 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
     labelSelector,
   };
   return new Promise((resolve) => {
+    let over = false;
     const done = (error: unknown): void => {
+      over = true;
       signal.removeEventListener('abort', abort);
       const gone = statusOf(error) === 410 || statusOf(refusal) === 410;
       const quiet = !error && refusal === null && performance.now() - since >= SHORTEST_WATCH_MS;
@@ -121,6 +123,8 @@ async function follow<T extends WatchedObject>(options: WatchOptions<T>, from: s
       .then((controller) => {
         connection = controller;
         if (signal.aborted || refusal !== null) controller.abort();
+        // The server has taken the watch, however long it has nothing to say.
+        else if (!over) options.onTouch?.(null);
       })
       .catch(done);
   });
