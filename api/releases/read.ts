@@ -95,10 +95,11 @@ export async function viewOf(context: ApiContext, sources: Sources): Promise<Rel
     ...merged,
     release: id,
     ...(failure === null || swept ? {} : { phase: 'Degraded' as const, reason: merged.reason ?? failure }),
-    endedAt: row?.endedAt ?? (failure === null ? null : (description?.closeTime ?? null)),
+    // One that its workflow left behind has not ended before a sweep ends it; one without a row was refused.
+    endedAt: row !== null || failure === null ? (row?.endedAt ?? null) : (description?.closeTime ?? null),
     samples: merged.canarySince === null ? null : await countArms(context.database, id),
     pending: description === null ? [] : pendingOf(description),
-    live: status !== null && !swept,
+    live: status !== null,
   };
 }
 
