@@ -1,6 +1,6 @@
 import type { KubeConfig } from '@kubernetes/client-node';
 import { isOtherObject, KubernetesError, toldError } from './errors.ts';
-import { createSend, type KubernetesRequest } from './http.ts';
+import { createHttp, type KubernetesRequest } from './http.ts';
 import { type Place, pathOf, type Resource } from './resources.ts';
 
 export interface ListOptions {
@@ -50,6 +50,8 @@ export interface KubernetesClient {
   remove(resource: Resource, place: Place, options?: RemoveOptions): Promise<boolean>;
   /** The end of a container's log; null when there is none, or it may not be read. */
   log(pod: Place, container: string, options: { lines: number; previous: boolean }): Promise<string | null>;
+  /** Resolves when the server says that it is ready: before, it forbids what it will allow. */
+  settled(): Promise<void>;
   /** Does the server have the API? */
   knows(resource: Resource): Promise<boolean>;
 }
@@ -59,7 +61,7 @@ const PAGE = 500;
 const LOG_BYTES = 20_000;
 
 export function createKubernetesClient(config: KubeConfig): KubernetesClient {
-  const send = createSend(config);
+  const { send, settled } = createHttp(config);
 
   async function ask<T>(what: string, request: KubernetesRequest): Promise<T> {
     try {
@@ -167,6 +169,8 @@ export function createKubernetesClient(config: KubeConfig): KubernetesClient {
         return null;
       }
     },
+
+    settled: () => settled(),
 
     async knows(resource) {
       const [root] = pathOf(resource, {}).split(`/${resource.plural}`);

