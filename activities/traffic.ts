@@ -2,12 +2,13 @@ import { cancellationSignal } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { ServingAdapter } from '../adapters/serving/adapter.ts';
 import { SlipwayError } from '../domain/errors.ts';
+import { shareOf } from '../domain/serving/scaling.ts';
 import { servingName } from '../domain/serving/serving.ts';
 import type { Database, Queryable } from '../store/database.ts';
-import { fenceMoves, getRelease, loadSpec, type ReleaseRow, recordCanarySince } from '../store/releases.ts';
+import { fenceMoves, getRelease, loadSpec, recordCanarySince } from '../store/releases.ts';
 import { getRevision } from '../store/revisions.ts';
 import { acknowledgementOf, findRoute, moveTraffic, type NewRoute, type RouteRow } from '../store/routes.ts';
-import { askForWeight } from '../store/servings.ts';
+import { askForWeight, carriedBy } from '../store/servings.ts';
 import type { Move, ReleaseActivities } from './contract.ts';
 import { sizedForUsers } from './scaling.ts';
 import { servingFailed } from './serving.ts';
@@ -53,8 +54,9 @@ async function sizeForMove(deps: TrafficDependencies, releaseId: string, move: M
   const release = await getRelease(db, releaseId);
   const weight = move.to === 'promoted' ? 1 : move.weight;
   await askForWeight(db, release.id, weight, move.phase);
-  if (move.to === 'withdrawn' || weight <= (await weightOf(db, release))) return;
+  if (move.to === 'withdrawn') return;
   const { serving: digest } = await getRevision(db, release.candidate);
+  if (weight <= (await weightOn(db, release.application, digest))) return;
   const { readyWithin } = (await loadSpec(db, release.spec)).policy.serving;
   const left = readyWithin - watchedFor();
   const over = AbortSignal.any([
@@ -75,12 +77,10 @@ async function sizeForMove(deps: TrafficDependencies, releaseId: string, move: M
   }
 }
 
-/** Share of the users that the candidate has now, by the route. */
-async function weightOf(db: Database, release: ReleaseRow): Promise<number> {
-  const standing = await findRoute(db, release.application);
-  if (standing === null) return 0;
-  if (standing.stable === release.candidate) return 1;
-  return standing.canary === release.candidate ? standing.weight : 0;
+/** Share of the application's users that the serving is sized for by the route: nothing grows where both arms are on it. */
+async function weightOn(db: Database, application: string, serving: string): Promise<number> {
+  const here = (await carriedBy(db, serving)).find((one) => one.application === application);
+  return here === undefined ? 0 : shareOf({ ...here, desired: 0 });
 }
 
 /**

@@ -1,10 +1,10 @@
 /**
  * The least that a process must do to be taken for vLLM: it reads `--port`, answers /health and /metrics, ends on SIGTERM. It leaves its
  * id in the folder STAND_IN_REGISTER, so that a test can count who lives by other means than the code under test. Behaviours are chosen by
- * flags of the runtime: `fail-with` ends it with that text, `in-flight` and `cache-concurrency` are what its metrics say, `unhealthy` never
- * becomes ready, `deaf` ignores SIGTERM.
+ * flags of the runtime: `fail-with` ends it with that text, `in-flight` and `cache-concurrency` are what its metrics say, `load-file` names
+ * a file with the metrics that it says now (none: it has no metrics), `unhealthy` never becomes ready, `deaf` ignores SIGTERM.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 
@@ -36,8 +36,14 @@ const metrics = [
   `vllm:cache_config_info{block_size="16",gpu_memory_utilization="0.9",num_gpu_blocks="4096",kv_cache_max_concurrency="${flag('cache-concurrency') ?? 8}"} 1.0`,
 ].join('\n');
 
+const loadFile = flag('load-file');
+const said = (): string | null => {
+  if (loadFile === undefined) return metrics;
+  return existsSync(loadFile) ? readFileSync(loadFile, 'utf8') : null;
+};
+
 createServer((request, response) => {
   if (request.url === '/health') response.writeHead(flag('unhealthy') === undefined ? 200 : 503).end();
-  else if (request.url === '/metrics') response.end(`${metrics}\n`);
+  else if (request.url === '/metrics' && said() !== null) response.end(`${said()}\n`);
   else response.writeHead(404).end();
 }).listen(Number(flag('port')), flag('host'));
