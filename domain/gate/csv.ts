@@ -11,7 +11,7 @@ import { judge } from './verdict.ts';
 
 /**
  * Judges samples from a CSV file with columns `time,user,arm` and one column a metric, so that an analyst can check a decision with their
- * own tools. Times are ISO 8601 with an offset, arms `stable` or `canary`; an empty cell was not measured, `NaN` could not be measured.
+ * own tools. Times are ISO 8601 with an offset, arms `stable` or `canary`; an empty cell was not measured, `NaN` could not be measured, `inf` is infinite.
  */
 export type CsvRow = Readonly<Record<string, string>>;
 
@@ -120,7 +120,8 @@ export function sampleOf(cells: CsvRow, row: number): GateSample {
 }
 
 function numberOf(text: string, row: number, column: string): number {
-  if (/^[+-]?(nan|inf|infinity)$/i.test(text)) return Number.NaN;
+  if (/^[+-]?nan$/i.test(text)) return Number.NaN;
+  if (/^[+-]?inf(inity)?$/i.test(text)) return Number.POSITIVE_INFINITY;
   const value = Number(text);
   if (!Number.isNaN(value)) return value;
   throw invalid(`row ${row} has no number`, row, column, 'Write a number, or leave the cell empty.', text);

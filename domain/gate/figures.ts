@@ -43,7 +43,8 @@ export interface BucketTotals {
   n: number;
 }
 
-export type UnusableReason = 'not-finite' | 'out-of-range' | 'outside-window';
+/** `not-finite`: NaN. `infinite`: ±∞. `outside-window`: dated outside the canary. */
+export type UnusableReason = 'not-finite' | 'infinite' | 'out-of-range' | 'outside-window';
 
 /** Samples of the release that carry a value which cannot be judged. None of them may vanish silently. */
 export interface UnusableSamples {

@@ -40,11 +40,12 @@ export type LedgerValue = { value: number } | { unusable: UnusableReason };
 
 /**
  * The integer that the ledger adds for one sample: 1e6 × value; 1e6 × ln(value) for latency, ttft, tpot and cost (seconds, dollars); 0 or
- * 1e6 for rates. NaN, ±∞ and negative durations or costs are `not-finite`; what does not fit is `out-of-range`. Never silently 0.
+ * 1e6 for rates. NaN is `not-finite`, ±∞ is `infinite`, negative durations or costs and what does not fit are `out-of-range`. Never silently 0.
  */
 export function ledgerValue(metric: string, value: number): LedgerValue {
   const info = metricInfo(metric) ?? score;
-  if (!Number.isFinite(value)) return { unusable: 'not-finite' };
+  if (Number.isNaN(value)) return { unusable: 'not-finite' };
+  if (!Number.isFinite(value)) return { unusable: 'infinite' };
   if (info.kind === 'positive') {
     if (value < 0) return { unusable: 'out-of-range' };
     return { value: Math.round(Math.log(Math.max(value, info.floor)) * FIXED_POINT) };

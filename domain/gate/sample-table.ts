@@ -2,7 +2,7 @@ import type { Arm } from '../words.ts';
 import type { GateSample } from './collect.ts';
 import { NumberColumn } from './columns.ts';
 
-/** Stands for a value that was not measured; values are finite or NaN. */
+/** Stands for a value that was not measured; no value is kept as −∞. */
 const NOT_MEASURED = Number.NEGATIVE_INFINITY;
 
 /** Samples as columns: some 40 bytes each, where an object takes several hundred. */
@@ -25,7 +25,7 @@ export class SampleTable {
     this.#canary.push(arm === 'canary' ? 1 : 0);
     for (const [metric, value] of Object.entries(values)) {
       const column = this.#columnOf(metric, row);
-      if (column.length === row) column.push(Number.isFinite(value) ? value : Number.NaN);
+      if (column.length === row) column.push(value === NOT_MEASURED ? Number.POSITIVE_INFINITY : value);
     }
     for (const column of this.#metrics.values()) if (column.length === row) column.push(NOT_MEASURED);
   }

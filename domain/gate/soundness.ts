@@ -43,7 +43,15 @@ export function metricProblem(metric: GateMetric, plan: GatePlan, totals: GateTo
       .reduce((sum, row) => sum + row.n, 0);
   const notFinite = unusable('not-finite');
   if (notFinite > 0) {
-    return { code: 'not-finite', guard, words: `${tidy(notFinite)} values of ${name} are NaN or infinite` };
+    return {
+      code: 'not-finite',
+      guard,
+      words: `${tidy(notFinite)} values of ${name} are NaN: measuring failed`,
+    };
+  }
+  const infinite = unusable('infinite');
+  if (infinite > 0) {
+    return { code: 'infinite', guard, words: `${tidy(infinite)} values of ${name} are infinite` };
   }
   const outOfRange = unusable('out-of-range');
   if (outOfRange > 0) {

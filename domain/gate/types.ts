@@ -136,6 +136,7 @@ export type ReasonCode =
   | 'too-few-samples'
   | 'zero-variance'
   | 'not-finite'
+  | 'infinite'
   | 'out-of-range'
   | 'clock'
   | 'metric-missing'

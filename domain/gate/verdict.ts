@@ -22,13 +22,13 @@ import type {
 } from './types.ts';
 import { duration, figure, tidy } from './wording.ts';
 
-/** Reasons for which no data could ever decide: the experiment or its measurement is broken. */
+/** Reasons for which no data could ever decide: the measurement is broken. */
 const UNUSABLE: ReadonlySet<ReasonCode> = new Set([
   'clock',
   'not-finite',
+  'infinite',
   'out-of-range',
   'metric-missing',
-  'sample-ratio',
 ]);
 
 /**
@@ -86,11 +86,7 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
 
   const last = horizonIndex === plan.horizons.length - 1;
   const promotable =
-    !early &&
-    shortfalls.length === 0 &&
-    measured.length === guards.length &&
-    guards.every((guard) => guard.nonInferior && guard.state === 'ok') &&
-    anySuperior;
+    !early && shortfalls.length === 0 && guards.every((guard) => guard.nonInferior) && anySuperior;
   const unusable = broken || reasons.some((reason) => UNUSABLE.has(reason.code));
   let decision: Decision = 'continue';
   if (seen.harm) decision = 'rollback';

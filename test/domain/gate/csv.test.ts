@@ -66,11 +66,18 @@ test('a cell that cannot be read is named with its row, column, value and remedy
 test('an empty cell was not measured, NaN could not be: the gate says so', () => {
   assert.deepEqual(sampleOf({ ...good, 'quality:judge': '' }, 2).values, {});
   assert.ok(Number.isNaN(sampleOf({ ...good, 'quality:judge': 'NaN' }, 2).values['quality:judge']));
-  const rows = rowsOf(samples);
-  rows.push({ ...good, 'quality:judge': 'inf' });
-  const { verdict } = judgeCsv(rows, policy, 1);
-  assert.equal(verdict.decision, 'invalid');
-  assert.ok(verdict.reasons.some(({ code }) => code === 'not-finite'));
+  for (const [cell, expected] of [
+    ['NaN', 'not-finite'],
+    ['inf', 'infinite'],
+    ['-Infinity', 'infinite'],
+    ['1e999', 'infinite'],
+  ]) {
+    const rows = rowsOf(samples);
+    rows.push({ ...good, 'quality:judge': cell ?? '' });
+    const { verdict } = judgeCsv(rows, policy, 1);
+    assert.equal(verdict.decision, 'invalid');
+    assert.ok(verdict.reasons.some(({ code }) => code === expected));
+  }
 });
 
 test('the picture shows the interval leaving the limit behind, and the look that stops a harm', () => {

@@ -165,8 +165,10 @@ test('histograms: a value lies in its bucket; ledger values are integers or refu
   assert.deepEqual(ledgerValue('latency', Math.E), { value: 1_000_000 });
   // A cached answer costs nothing: the floor stands for it.
   assert.deepEqual(ledgerValue('cost', 0), ledgerValue('cost', 1e-6));
-  for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
-    assert.deepEqual(ledgerValue('quality:judge', value), { unusable: 'not-finite' });
+  assert.deepEqual(ledgerValue('quality:judge', Number.NaN), { unusable: 'not-finite' });
+  for (const value of [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+    assert.deepEqual(ledgerValue('quality:judge', value), { unusable: 'infinite' });
+    assert.deepEqual(ledgerValue('latency', value), { unusable: 'infinite' });
   }
   assert.deepEqual(ledgerValue('latency', -1), { unusable: 'out-of-range' });
 });

@@ -97,11 +97,15 @@ test('zero variance in one arm is never promoted; if it is a disaster it is stop
   assert.ok(empty.reasons.some(({ code, guard }) => code === 'harm' && guard === 'quality:judge'));
 });
 
-for (const [name, value] of Object.entries({ NaN: Number.NaN, infinity: Number.POSITIVE_INFINITY })) {
+for (const [name, value, code] of [
+  ['NaN', Number.NaN, 'not-finite'],
+  ['infinity', Number.POSITIVE_INFINITY, 'infinite'],
+  ['minus infinity', Number.NEGATIVE_INFINITY, 'infinite'],
+] as const) {
   test(`one value of ${name}`, () => {
     refused(
       replace(({ values }, index) => (index === 500 ? { ...values, 'quality:judge': value } : { ...values })),
-      'not-finite',
+      code,
       'invalid',
     );
   });
@@ -128,6 +132,22 @@ test('too few users, too few samples', () => {
   const some = healthy.slice(0, 2000);
   refused(some, 'too-few-users', 'continue');
   refused(some, 'too-few-samples', 'continue');
+});
+
+test("all that the data can say is not enough below the policy's users or samples", () => {
+  const decided = (changes: Parameters<typeof planOf>[1]) =>
+    judge(planOf(metrics, changes), figures(healthy, metrics), 0);
+  const { arms } = decided({});
+  const cases: [Parameters<typeof planOf>[1], string, ReasonCode][] = [
+    [{ minUsers: arms.canary.users, minSamples: arms.canary.samples }, 'promote', 'non-inferior'],
+    [{ minUsers: arms.canary.users + 1 }, 'continue', 'too-few-users'],
+    [{ minSamples: arms.canary.samples + 1 }, 'continue', 'too-few-samples'],
+  ];
+  for (const [changes, decision, code] of cases) {
+    const verdict = decided(changes);
+    assert.equal(verdict.decision, decision);
+    assert.ok(verdict.reasons.some((reason) => reason.code === code));
+  }
 });
 
 test('below 100 users in an arm a guard waits, however bad it looks; from then on it stops', () => {
