@@ -78,8 +78,9 @@ export function toldError(error: unknown, what: string): SlipwayError {
   if (error.status === 403) return forbidden(error.message, what);
   return new SlipwayError('SERVING_FAILED', `${what}: ${error.message}`, {
     field: 'serving',
-    remedy:
-      "Correct what the API server names: the runtime, the cluster's settings, or an object of the same name",
+    remedy: /^namespaces "[^"]*" not found/.test(error.message)
+      ? "Create the namespace, or correct `namespace` in the cluster's settings"
+      : "Correct what the API server names: the runtime, the cluster's settings, or an object of the same name",
   });
 }
 

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { KubeConfig } from '@kubernetes/client-node';
+import { createKubernetesClient } from '../../../adapters/kubernetes/client.ts';
+import { resources } from '../../../adapters/kubernetes/resources.ts';
+import { type WatchedObject, watchObjects } from '../../../adapters/kubernetes/watch.ts';
+import { silentLog } from '../../support/log.ts';
+import { until } from '../../support/servings.ts';
+
+/** A server that plays a script: what a real one says only after minutes or by accident. Each request takes the next line. */
+type Line = (response: ServerResponse, request: URL) => void;
+
+async function played(t: TestContext, script: Line[]) {
+  const requests: URL[] = [];
+  const server = createServer((request: IncomingMessage, response) => {
+    const url = new URL(request.url ?? '', 'http://x');
+    requests.push(url);
+    const line = script[requests.length - 1];
+    if (line === undefined) response.writeHead(200).flushHeaders();
+    else line(response, url);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const config = new KubeConfig();
+  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  config.loadFromClusterAndUser({ name: 'played', server: address, skipTLSVerify: true }, { name: 'test' });
+  const ending = new AbortController();
+  const said: string[] = [];
+  const watching = watchObjects<WatchedObject>({
+    config,
+    client: createKubernetesClient(config),
+    resource: resources.pods,
+    namespace: 'n',
+    labelSelector: 'a=b',
+    onList: (objects) => said.push(`list ${objects.map(({ metadata }) => metadata.name).join(' ')}`),
+    onChange: (type, { metadata }) => said.push(`${type} ${metadata.name}`),
+    log: silentLog,
+    signal: ending.signal,
+  });
+  t.after(async () => {
+    ending.abort();
+    await watching;
+    server.closeAllConnections();
+    server.close();
+  });
+  return { requests, said, end: () => ending.abort(), watching };
+}
+
+const list =
+  (version: string, ...names: string[]): Line =>
+  (response) => {
+    const items = names.map((name) => ({ metadata: { name } }));
+    response.end(JSON.stringify({ metadata: { resourceVersion: version }, items }));
+  };
+const event = (type: string, name: string, resourceVersion: string): string =>
+  `${JSON.stringify({ type, object: { metadata: { name, resourceVersion } } })}\n`;
+const stream =
+  (...lines: string[]): Line =>
+  (response) => {
+    response.writeHead(200);
+    response.end(lines.join(''));
+  };
+const refuse =
+  (code: number): Line =>
+  (response) => {
+    response.writeHead(code);
+    response.end(JSON.stringify({ kind: 'Status', code, reason: 'x', message: 'no' }));
+  };
+const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired' } })}\n`;
+
+test('a watch that ends goes on from the last version that it saw, also that of a bookmark', async (t) => {
+  const { requests, said } = await played(t, [
+    list('10', 'a'),
+    stream(event('MODIFIED', 'a', '11'), event('BOOKMARK', '', '15')),
+    stream(event('DELETED', 'a', '16')),
+  ]);
+  await until(
+    'three watches',
+    () => requests.length,
+    (count) => count === 4,
+  );
+  assert.deepEqual(said, ['list a', 'MODIFIED a', 'DELETED a']);
+  const [first, ...watches] = requests;
+  assert.equal(first?.searchParams.get('watch'), null);
+  assert.equal(first?.searchParams.get('labelSelector'), 'a=b');
+  assert.deepEqual(
+    watches.map(({ pathname, searchParams }) => [pathname, searchParams.get('resourceVersion')]),
+    [
+      ['/api/v1/namespaces/n/pods', '10'],
+      ['/api/v1/namespaces/n/pods', '15'],
+      ['/api/v1/namespaces/n/pods', '16'],
+    ],
+  );
+  for (const { searchParams } of watches) {
+    assert.equal(searchParams.get('allowWatchBookmarks'), 'true');
+    assert.equal(searchParams.get('labelSelector'), 'a=b');
+  }
+});
+
+for (const [how, line] of [
+  ['in the stream', stream(gone)],
+  ['as the answer', refuse(410)],
+] as const) {
+  test(`a version that the server has forgotten, told ${how}, makes it list anew`, async (t) => {
+    const { requests, said } = await played(t, [list('10', 'a'), line, list('20', 'b')]);
+    await until(
+      'the second watch',
+      () => requests.length,
+      (count) => count === 4,
+    );
+    assert.deepEqual(said, ['list a', 'list b']);
+    assert.equal(requests[3]?.searchParams.get('resourceVersion'), '20');
+  });
+}
+
+test('errors and cut connections are ridden out without a new list', async (t) => {
+  const { requests, said } = await played(t, [
+    list('10', 'a'),
+    refuse(503),
+    (response) => response.destroy(),
+    stream(event('ADDED', 'b', '11')),
+  ]);
+  await until(
+    'the event',
+    () => said.length,
+    (count) => count === 2,
+  );
+  assert.deepEqual(said, ['list a', 'ADDED b']);
+  assert.deepEqual(
+    requests.slice(1, 4).map(({ searchParams }) => searchParams.get('resourceVersion')),
+    ['10', '10', '10'],
+  );
+});
+
+test('an outage at the first list is ridden out', async (t) => {
+  const { said } = await played(t, [refuse(500), refuse(500), list('1')]);
+  await until(
+    'the list',
+    () => said,
+    (all) => all.length === 1,
+  );
+  assert.deepEqual(said, ['list ']);
+});
+
+test('the signal ends it while it is connected', async (t) => {
+  const { requests, end, watching } = await played(t, [list('1')]);
+  await until(
+    'the watch',
+    () => requests.length,
+    (count) => count === 2,
+  );
+  end();
+  await watching;
+  assert.equal(requests.length, 2);
+});
