@@ -1,30 +1,14 @@
 import assert from 'node:assert/strict';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import { createKubernetesClient } from '../../../adapters/kubernetes/client.ts';
 import { resources } from '../../../adapters/kubernetes/resources.ts';
 import { type WatchedObject, watchObjects } from '../../../adapters/kubernetes/watch.ts';
 import { silentLog } from '../../support/log.ts';
 import { until } from '../../support/servings.ts';
-
-/** A server that plays a script: what a real one says only after minutes or by accident. Each request takes the next line. */
-type Line = (response: ServerResponse, request: URL) => void;
+import { answer, type Line, refuse, startScript } from './script.ts';
 
 async function played(t: TestContext, script: Line[]) {
-  const requests: URL[] = [];
-  const server = createServer((request: IncomingMessage, response) => {
-    const url = new URL(request.url ?? '', 'http://x');
-    requests.push(url);
-    const line = script[requests.length - 1];
-    if (line === undefined) response.writeHead(200).flushHeaders();
-    else line(response, url);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const config = new KubeConfig();
-  const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  config.loadFromClusterAndUser({ name: 'played', server: address, skipTLSVerify: true }, { name: 'test' });
+  const { config, requests } = await startScript(t, script);
   const ending = new AbortController();
   const said: string[] = [];
   const watching = watchObjects<WatchedObject>({
@@ -41,18 +25,12 @@ async function played(t: TestContext, script: Line[]) {
   t.after(async () => {
     ending.abort();
     await watching;
-    server.closeAllConnections();
-    server.close();
   });
   return { requests, said, end: () => ending.abort(), watching };
 }
 
-const list =
-  (version: string, ...names: string[]): Line =>
-  (response) => {
-    const items = names.map((name) => ({ metadata: { name } }));
-    response.end(JSON.stringify({ metadata: { resourceVersion: version }, items }));
-  };
+const list = (version: string, ...names: string[]): Line =>
+  answer({ metadata: { resourceVersion: version }, items: names.map((name) => ({ metadata: { name } })) });
 const event = (type: string, name: string, resourceVersion: string): string =>
   `${JSON.stringify({ type, object: { metadata: { name, resourceVersion } } })}\n`;
 const stream =
@@ -60,12 +38,6 @@ const stream =
   (response) => {
     response.writeHead(200);
     response.end(lines.join(''));
-  };
-const refuse =
-  (code: number): Line =>
-  (response) => {
-    response.writeHead(code);
-    response.end(JSON.stringify({ kind: 'Status', code, reason: 'x', message: 'no' }));
   };
 const gone = `${JSON.stringify({ type: 'ERROR', object: { kind: 'Status', code: 410, reason: 'Expired' } })}\n`;
 
