@@ -39,12 +39,13 @@ export class Addresses {
   #last: number;
   #next: number;
 
-  constructor(range: string, label: string) {
+  /** Begins with the address of the number `start`, wrapped into the range: owners with different ones rarely follow each other on one. */
+  constructor(range: string, label: string, start: number) {
     const { first, last } = parseRange(range);
     this.label = label;
     this.#first = first;
     this.#last = last;
-    this.#next = first;
+    this.#next = first + (start % (last - first + 1));
   }
 
   /** Adds the next free address to the device. Throws NodesError when that is not possible here. */
@@ -78,7 +79,7 @@ export async function removeLabelled(pattern: string): Promise<void> {
 
 /** Why this machine cannot hold nodes, as a sentence; undefined when it can. Tries it with one address. */
 export async function whyNoNodes(): Promise<string | undefined> {
-  const trial = new Addresses('10.244.255.0/24', 'lo:trial');
+  const trial = new Addresses('10.244.255.0/24', 'lo:trial', 0);
   try {
     await trial.give(await trial.take());
     return undefined;

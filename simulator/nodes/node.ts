@@ -75,7 +75,12 @@ export class Node {
     const { name } = this.#spec;
     const now = new Date();
     const status = nodeStatus(this.#spec, this.#address, this.#since, now);
-    await this.#api.core.patchNodeStatus({ name, body: { status } }, strategicMergePatch);
+    // A node that is there already may have had GPUs.
+    const removed = { 'nvidia.com/gpu': null };
+    const capacity = { ...removed, ...status.capacity };
+    const allocatable = { ...removed, ...status.allocatable };
+    const body = { status: { ...status, capacity, allocatable } };
+    await this.#api.core.patchNodeStatus({ name, body }, strategicMergePatch);
     const renewal = {
       spec: { renewTime: microTime(now), holderIdentity: name, leaseDurationSeconds: LEASE_SECONDS },
     };

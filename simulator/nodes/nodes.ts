@@ -62,7 +62,7 @@ export async function startNodes(options: NodesOptions): Promise<RunningNodes> {
   const stateFolder = resolve(options.stateFolder);
   const range = options.addressRange ?? '10.244.0.0/16';
   const footprint = new Footprint(stateFolder);
-  const addresses = new Addresses(range, footprint.label);
+  const addresses = new Addresses(range, footprint.label, footprint.metric);
   const lock = await lockState(footprint.lock, stateFolder);
   const podsFolder = join(stateFolder, 'pods');
   let groups: ProcessGroups | undefined;

@@ -75,10 +75,13 @@ export class StatusWriter {
   }
 }
 
-/** In a patch, what is to go has to be named. */
+/** In a patch, what is to go has to be named, and addresses would be added to those that were there before. */
 function withRemovals(status: V1PodStatus): object {
+  const instead = { $patch: 'replace' };
   return {
     ...status,
+    hostIPs: [instead, ...(status.hostIPs ?? [])],
+    podIPs: [instead, ...(status.podIPs ?? [])],
     conditions: status.conditions?.map((condition) => ({ reason: null, message: null, ...condition })),
   };
 }

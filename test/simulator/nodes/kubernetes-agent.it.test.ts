@@ -16,6 +16,11 @@ const main = join(import.meta.dirname, '../../../simulator/nodes/main.ts');
 /** Only pods that ask for it land on this test's node, also where tests share a control plane. */
 const ONLY_HERE = { nodeSelector: { 'kubernetes.io/hostname': 'agent-1' } };
 
+async function exitOf(agent: ChildProcess): Promise<[code: number | null, signal: NodeJS.Signals | null]> {
+  if (agent.exitCode === null && agent.signalCode === null) await once(agent, 'exit');
+  return [agent.exitCode, agent.signalCode];
+}
+
 const hasAddress = (address: string) =>
   Object.values(networkInterfaces()).some((list) => list?.some((each) => each.address === address));
 
@@ -42,9 +47,8 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
 
   after(async () => {
     for (const agent of agents) {
-      if (agent.exitCode !== null || agent.signalCode !== null) continue;
       agent.kill('SIGTERM');
-      await once(agent, 'exit');
+      await exitOf(agent);
     }
     await kubernetes?.stop();
     folder.remove();
@@ -57,7 +61,7 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
     const address = (await work.pod('survivor')).status?.podIP ?? '';
     assert.ok(hasAddress(address));
     agent.kill('SIGKILL');
-    await once(agent, 'exit');
+    await exitOf(agent);
     await eventually('the address is gone', async () => !hasAddress(address));
     await assert.rejects(fetch(`http://${address}:8000/health`));
 
@@ -74,7 +78,13 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
 
   it('refuses a second agent with its state folder', async () => {
     const stateFolder = join(folder.path, 'agent');
-    await assert.rejects(startNodes({ kubeConfig: kubernetes.admin, nodes: [], stateFolder }), {
+    const second = startNodes({ kubeConfig: kubernetes.admin, nodes: [], stateFolder });
+    // If it starts all the same, it must not outlive the test.
+    second.then(
+      (nodes) => nodes.stop(),
+      () => undefined,
+    );
+    await assert.rejects(second, {
       name: 'NodesError',
       message: `Another node agent runs with the state folder ${stateFolder}.`,
     });
@@ -85,7 +95,7 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
     assert.ok(agent);
     const address = (await work.pod('survivor')).status?.podIP ?? '';
     agent.kill('SIGTERM');
-    assert.deepEqual(await once(agent, 'exit'), [143, null]);
+    assert.deepEqual(await exitOf(agent), [143, null]);
     assert.ok(!hasAddress(address));
     await assert.rejects(work.core.readNode({ name: 'agent-1' }), { code: 404 });
     await work.core.deleteNamespacedPod({
@@ -106,7 +116,7 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
     });
     await eventually('it waits', async () => said.includes('waiting for the API server'));
     agent.kill('SIGTERM');
-    assert.deepEqual(await once(agent, 'exit'), [143, null]);
+    assert.deepEqual(await exitOf(agent), [143, null]);
   });
 
   it('says what is wrong with its command line', async () => {

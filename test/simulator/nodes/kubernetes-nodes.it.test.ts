@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { after, afterEach, before, describe, it } from 'node:test';
 import { whyNoNodes } from '../../../simulator/nodes/addresses.ts';
 import { type RunningNodes, startNodes } from '../../../simulator/nodes/nodes.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
@@ -39,6 +39,8 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     });
     work = new Workloads(kubernetes.admin, await kubernetes.createNamespace());
   });
+
+  afterEach(() => work.removePods());
 
   after(async () => {
     await nodes?.stop();
@@ -122,7 +124,6 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     const events = (await work.events('unwell')).join('\n');
     assert.match(events, /Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 404/);
     assert.match(events, /Killing: Container vllm failed liveness probe, will be restarted/);
-    await work.core.deleteNamespacedPod({ name: 'unwell', namespace: work.namespace, gracePeriodSeconds: 1 });
   });
 
   it('back off from a container that an unknown flag ends, and show its log', async () => {
@@ -137,7 +138,7 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     });
     assert.match(
       status.state?.waiting?.message ?? '',
-      /^back-off 300ms restarting failed container=vllm pod=/,
+      /^back-off [\d.]+m?s restarting failed container=vllm pod=/,
     );
     assert.equal(status.lastState?.terminated?.exitCode, 2);
     assert.equal(status.lastState?.terminated?.reason, 'Error');
@@ -217,7 +218,6 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     const models = `http://${(await work.pod('no-secret')).status?.podIP}:8000/v1/models`;
     assert.equal((await fetch(models)).status, 401);
     assert.equal((await fetch(models, { headers: { authorization: 'Bearer k3y' } })).status, 200);
-    await work.core.deleteNamespacedPod({ name: 'no-secret', namespace: work.namespace });
   });
 
   it('let a pod that is deleted serve until its hook is through, as a terminating endpoint', async () => {
@@ -238,9 +238,9 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
   });
 
   it('kill what ignores its end when the grace is over', async () => {
-    await work.createPod('slow', vllm({ args: [MODEL, '--shutdown-timeout', '600', '--port', '8000'] }), {
-      terminationGracePeriodSeconds: 2,
-    });
+    const args = [MODEL, '--shutdown-timeout', '600', '--port', '8000'];
+    const env = [{ name: 'SIMULATOR_SPEED', value: '1' }];
+    await work.createPod('slow', vllm({ args, env }), { terminationGracePeriodSeconds: 2 });
     await eventually('the pod is ready', () => work.ready('slow'));
     const address = (await work.pod('slow')).status?.podIP;
     const body = {
@@ -266,7 +266,6 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     assert.match(scheduled.message ?? '', /Insufficient nvidia\.com\/gpu/);
     await work.core.deleteNamespacedPod({ name: 'holder', namespace: work.namespace });
     await eventually('the second is ready', () => work.ready('waiting'));
-    await work.core.deleteNamespacedPod({ name: 'waiting', namespace: work.namespace });
   });
 
   it('ride out a restart of the API server without restarting a container or forgetting a deletion', async () => {

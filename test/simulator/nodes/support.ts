@@ -38,8 +38,9 @@ export function vllm(changes: Partial<V1Container> = {}): V1Container {
     ports: [{ name: 'http', containerPort: 8000 }],
     resources: { limits: { 'nvidia.com/gpu': '1' } },
     startupProbe: { ...health, failureThreshold: 60 },
-    readinessProbe: health,
-    livenessProbe: health,
+    readinessProbe: { ...health, timeoutSeconds: 5 },
+    // A busy machine must not look like a dead container.
+    livenessProbe: { ...health, timeoutSeconds: 10, failureThreshold: 6 },
     ...changes,
   };
 }
@@ -96,6 +97,16 @@ export class Workloads {
 
   async ready(pod: string): Promise<boolean> {
     return isReady(await this.pod(pod));
+  }
+
+  /** Returns when no pod is left; a pod whose node is gone does not hold it up. */
+  async removePods(): Promise<void> {
+    const { namespace } = this;
+    await this.core.deleteCollectionNamespacedPod({ namespace, gracePeriodSeconds: 0 });
+    await eventually(
+      'no pod is left',
+      async () => (await this.core.listNamespacedPod({ namespace })).items.length === 0,
+    );
   }
 
   /** The addresses in the EndpointSlices of a Service, with their conditions. */
