@@ -1,7 +1,7 @@
 /**
  * Many tests, one error rate.
  *  - Harm: α is split over the sequences (Bonferroni with weights that are fixed before the start), so that any of them stops a harmless
- *    canary with at most α: half of it evenly, the other half to those that need the most users (`splitByNeed`).
+ *    canary with at most α: at least half an even share for each, the rest to those that need the most users (`splitByNeed`).
  *  - Non-inferiority of *every* guard is an intersection–union test (Berger 1982): each at the full α, no split.
  *  - Horizons: α is spent in parts that add up to it, fixed before the start (Bonferroni over horizons, so no assumption on how the
  *    estimates of two horizons depend on each other).

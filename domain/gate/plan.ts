@@ -50,12 +50,7 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   const firstErrorTests = policy.metrics.filter(hasFirstErrorTest).length;
   const evenShare = policy.alpha.harm / (policy.metrics.length + firstErrorTests);
   const spreads = policy.metrics.map((metric) => sigmaOf(metric, baseline));
-  const shares = splitByNeed(evenShare * policy.metrics.length, policy.metrics.length, (index, users) => {
-    const [metric, spread] = [policy.metrics[index], spreads[index]];
-    if (!metric || !spread) throw new RangeError(`no metric ${index}`);
-    const se = standardError(spread.sigma, users, policy.weight);
-    return alphaToStop({ se, distance: toleranceOf(metric), power: policy.power });
-  });
+  const shares = sharesOfAlpha(policy, evenShare, spreads);
   const last = policy.horizons.length - 1;
 
   const design = (expected: number) => {
@@ -152,6 +147,28 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
   plan.refusal = refusalOf(plan, neediest, usersForMinimums(policy, baseline));
   plan.words = describe(plan);
   return plan;
+}
+
+/**
+ * α of each guard's sequence: more for those that need more users. Even shares keep those whose need is not known for want of earlier traffic,
+ * and one with a first-error test beside it, which sees a harm long before the sequence does.
+ */
+function sharesOfAlpha(
+  policy: GatePolicy,
+  evenShare: number,
+  spreads: readonly { sigma: number; assumed: boolean }[],
+): number[] {
+  const alone = policy.metrics.flatMap((metric, index) =>
+    hasFirstErrorTest(metric) || spreads[index]?.assumed !== false ? [] : [index],
+  );
+  const split = splitByNeed(evenShare * alone.length, alone.length, (test, users) => {
+    const index = alone[test] ?? -1;
+    const [metric, spread] = [policy.metrics[index], spreads[index]];
+    if (!metric || !spread) throw new RangeError(`no metric ${index}`);
+    const se = standardError(spread.sigma, users, policy.weight);
+    return alphaToStop({ se, distance: toleranceOf(metric), power: policy.power });
+  });
+  return policy.metrics.map((_, index) => split[alone.indexOf(index)] ?? evenShare);
 }
 
 /** The margin on the scale of the estimate: ln(1 + margin) for a ratio that must not grow, −ln(1 − margin) for one that must not shrink. */

@@ -16,6 +16,7 @@ import { bucketOf, lnLowerBound } from '../../../domain/gate/histogram.ts';
 import { influenceSums, totalsOf } from '../../../domain/gate/in-memory.ts';
 import { influenceRequests } from '../../../domain/gate/influence.ts';
 import { ledgerValue } from '../../../domain/gate/metrics.ts';
+import { splitByNeed } from '../../../domain/gate/multiplicity.ts';
 import { planGate } from '../../../domain/gate/plan.ts';
 import { usersIfNoEvent, usersNeeded } from '../../../domain/gate/power.ts';
 import { differenceLimits, lowerLimit, upperLimit } from '../../../domain/gate/rare-rate.ts';
@@ -334,16 +335,34 @@ test('without earlier traffic a plan says what traffic it would take, also for m
 });
 
 test('the α of the guards adds up, and goes where most users are needed', () => {
-  const plan = planGate(policyOf({}), null);
+  const { policy, baseline } = baselineFor(12_000);
+  const plan = planGate(policy, baseline);
   const spent = plan.guards.reduce((sum, guard) => sum + guard.alphaHarm + guard.alphaFirstError, 0);
   near(spent, 0.05, 1e-10);
-  const even = 0.05 / 11;
+  const even = 0.05 / 5;
+  const alphaOf = (id: string) => plan.guards.find(({ guard }) => guard === id)?.alphaHarm ?? 0;
+  // Quality needs the most; beside a first-error test the share stays even.
+  near(alphaOf('error'), even, 1e-10);
+  assert.ok(alphaOf('quality:judge') > 1.5 * even);
   for (const guard of plan.guards) assert.ok(guard.alphaHarm >= 0.4999 * even);
-  const neediest = plan.guards.reduce((a, b) => (b.usersToStopTwoMargins > a.usersToStopTwoMargins ? b : a));
-  assert.ok(neediest.alphaHarm > 2 * even);
-  // Two alike get the same; one alone gets everything that the first-error test leaves.
-  assert.equal(plan.guards[1]?.alphaHarm, plan.guards[2]?.alphaHarm);
-  near(planGate(policyOf({ metrics: [error] }), null).guards[0]?.alphaHarm ?? 0, 0.025, 1e-10);
+  // What is not known to be needed is not given.
+  for (const { alphaHarm } of planGate(policyOf({}), null).guards) near(alphaHarm, 0.05 / 11, 1e-10);
+});
+
+test('α is split so that the fewest users suffice for all', () => {
+  // Tests that need e^(−users / scale): alike but for their scales.
+  const needed = (scales: number[]) => (test: number, users: number) =>
+    Math.exp(-users / (scales[test] ?? 1));
+  assert.deepEqual(splitByNeed(0.05, 1, needed([100])), [0.05]);
+  const [one = 0, other = 0] = splitByNeed(0.05, 2, needed([100, 100]));
+  near(one, 0.025, 1e-9);
+  near(other, 0.025, 1e-9);
+  const [hard = 0, easy = 0] = splitByNeed(0.05, 2, needed([1000, 10]));
+  near(hard, 0.0375, 1e-6);
+  near(easy, 0.0125, 1e-6);
+  const [first = 0, second = 0] = splitByNeed(0.05, 2, needed([100, 80]));
+  near(first + second, 0.05, 1e-12);
+  near(Math.log(first) * 100, Math.log(second) * 80, 1e-3);
 });
 
 test('a canary that may vary twice as much needs up to twice the users; a rate varies as its rate says', () => {
