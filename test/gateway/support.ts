@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pino from 'pino';
 import { type PromptContent, promptDigest } from '../../domain/prompt/prompt.ts';
 import { makeRevision, type Revision } from '../../domain/revision.ts';
+import type { ModelSpec, RuntimeSpec } from '../../domain/serving/serving.ts';
 import { type Gateway, type GatewayOptions, startGateway } from '../../gateway/gateway.ts';
 import type { Database } from '../../store/database.ts';
 import { newKey, saveTenantKey } from '../../store/keys.ts';
@@ -22,18 +23,29 @@ export const plainPrompt: PromptContent = {
 /** Keeps what a revision needs in the control plane's tables, and says where its serving answers. */
 export async function storeRevision(
   db: Database,
-  given: { name: string; prompt?: Partial<PromptContent>; endpoints: string[] },
+  given: {
+    name: string;
+    prompt?: Partial<PromptContent>;
+    endpoints: string[];
+    model?: ModelSpec;
+    runtime?: RuntimeSpec;
+  },
 ): Promise<Revision> {
   const content = { ...plainPrompt, ...given.prompt };
   const prompt = { name: given.name, version: 1, digest: promptDigest(content) };
   const revision = makeRevision({
     prompt,
-    model: {
+    model: given.model ?? {
       name: 'engine-model',
       architecture: { layers: 1, kvHeads: 1, headDim: 1, kvBytes: 2, weightsGiB: 1 },
       price: { inputPerMillion: 1, outputPerMillion: 2 },
     },
-    runtime: { flags: {}, gpu: { kind: 'none', memoryGiB: 1, count: 1 }, concurrency: 1, replicas: 1 },
+    runtime: given.runtime ?? {
+      flags: {},
+      gpu: { kind: 'none', memoryGiB: 1, count: 1 },
+      concurrency: 1,
+      replicas: 1,
+    },
     guardrails: { name: 'none', version: 1, digest: 'sha256:0' },
     dedicatedTo: given.name,
   });

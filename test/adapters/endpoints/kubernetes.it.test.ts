@@ -5,7 +5,6 @@ import {
   CoreV1Api,
   DiscoveryV1Api,
   KubeConfig,
-  RbacAuthorizationV1Api,
   type V1Endpoint,
   type V1EndpointSlice,
 } from '@kubernetes/client-node';
@@ -14,6 +13,7 @@ import { digestOf, shortDigest } from '../../../domain/digest.ts';
 import { until } from '../../gateway/support.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
 import { silentLog } from '../../support/log.ts';
+import { gatewayUser, grantedGatewayUser } from './granted.ts';
 
 const serving = digestOf('a serving');
 const other = digestOf('another serving');
@@ -39,29 +39,6 @@ async function follow(namespace: string, kubeConfig: KubeConfig): Promise<Kubern
   sources.push(source);
   await source.start();
   return source;
-}
-
-/** May follow EndpointSlices, and nothing else. */
-async function grantedUser(namespace: string): Promise<KubeConfig> {
-  const name = `gateway-of-${namespace}`;
-  const rbac = kubernetes.admin.makeApiClient(RbacAuthorizationV1Api);
-  const apiGroup = 'rbac.authorization.k8s.io';
-  await rbac.createNamespacedRole({
-    namespace,
-    body: {
-      metadata: { name },
-      rules: [{ apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] }],
-    },
-  });
-  await rbac.createNamespacedRoleBinding({
-    namespace,
-    body: {
-      metadata: { name },
-      roleRef: { apiGroup, kind: 'Role', name },
-      subjects: [{ apiGroup, kind: 'User', name }],
-    },
-  });
-  return kubernetes.asUser(name);
 }
 
 const endpoint = (address: string, conditions: V1Endpoint['conditions'] = { ready: true }): V1Endpoint => ({
@@ -107,7 +84,7 @@ describe('endpoints from a cluster', () => {
     const namespace = await kubernetes.createNamespace();
     await create(namespace, sliceOf('one', serving, [endpoint('10.1.0.1')]));
     await create(namespace, sliceOf('unrelated', null, [endpoint('10.1.0.9')]));
-    const source = await follow(namespace, await grantedUser(namespace));
+    const source = await follow(namespace, await grantedGatewayUser(kubernetes, namespace));
     assert.equal(source.healthy, true);
     assert.deepEqual(source.endpointsOf(serving), ['http://10.1.0.1:8000']);
     assert.equal(source.endpointsOf(other), null);
@@ -180,10 +157,10 @@ describe('endpoints from a cluster', () => {
   it('that may not be read are unknown until they may be', async () => {
     const namespace = await kubernetes.createNamespace();
     await create(namespace, sliceOf('one', serving, [endpoint('10.1.0.1')]));
-    const source = await follow(namespace, kubernetes.asUser(`gateway-of-${namespace}`));
+    const source = await follow(namespace, gatewayUser(kubernetes, namespace));
     assert.equal(source.healthy, false);
     assert.equal(source.endpointsOf(serving), null);
-    await grantedUser(namespace);
+    await grantedGatewayUser(kubernetes, namespace);
     await shows(source, serving, ['http://10.1.0.1:8000']);
     assert.equal(source.healthy, true);
   });
