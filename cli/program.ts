@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addCapacityCommand } from './commands/capacity.ts';
 import { addDocumentCommands } from './commands/documents.ts';
 import { addGateCommands } from './commands/gate.ts';
 import { addReaperCommands } from './commands/reaper.ts';
@@ -30,6 +31,7 @@ export function makeProgram(): Command {
   addGateCommands(program);
   addReaperCommands(program);
   addRevisionCommands(program);
+  addCapacityCommand(program);
   for (const command of descendants(program)) command.exitOverride();
   return program;
 }

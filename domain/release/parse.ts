@@ -25,6 +25,7 @@ const architecture = z.strictObject({
   kvHeads: count,
   headDim: positive,
   kvBytes: positive,
+  slidingWindow: z.strictObject({ layers: count, tokens: count }).optional(),
   weightsGiB: positive,
 });
 

@@ -1,57 +1,46 @@
 import { SlipwayError } from '../errors.ts';
 import { countFlag, flagOf, shareFlag } from './flags.ts';
+import {
+  type BlockLayout,
+  blockLayout,
+  blocksPerRequest,
+  DEFAULT_BLOCK_TOKENS,
+  kvBytesPerToken,
+  longestRequest,
+  type Parallelism,
+} from './kv-cache.ts';
 import type { ModelArchitecture, ModelSpec, RuntimeSpec } from './serving.ts';
 
 const GIB = 2 ** 30;
 
 /** vLLM's defaults where a flag is left out. */
 const DEFAULT_MEMORY_UTILIZATION = 0.9;
-const DEFAULT_BLOCK_TOKENS = 16;
+/** Of --max-num-batched-tokens on a large GPU; on a small one it is 2048, so that windows take less than is said here. */
+const DEFAULT_BATCHED_TOKENS = 8192;
 
+/** From this many tokens on an input counts as long. */
+const LONG_TOKENS = 10_000;
+/** What it is compared with. */
+const SHORT_TOKENS = 8_192;
 /**
  * What a GPU needs besides weights and cache, in GiB: CUDA context, graphs, peak activations. vLLM measures it at start (it depends
  * on the flags); before the start this is a cautious figure.
  */
 export const OVERHEAD_GIB_PER_GPU = 2;
 
-/** How vLLM spreads one replica over GPUs. */
-export interface Parallelism {
-  tensor: number;
-  pipeline: number;
-}
-
-export const onOneGpu: Parallelism = { tensor: 1, pipeline: 1 };
-
-/**
- * Bytes of KV cache that one token takes over all GPUs of a replica: 2 (key and value) · layers · KV heads · head dimension · bytes.
- * Tensor parallelism shares the KV heads out; with fewer heads than ranks every rank keeps one, so the whole grows.
- */
-export function kvBytesPerToken(
-  architecture: ModelArchitecture,
-  { tensor, pipeline }: Parallelism = onOneGpu,
-): number {
-  const headsPerRank = Math.max(1, Math.ceil(architecture.kvHeads / tensor));
-  const layersPerRank = Math.ceil(architecture.layers / pipeline);
-  const bytesPerRank = 2 * layersPerRank * headsPerRank * architecture.headDim * architecture.kvBytes;
-  return bytesPerRank * tensor * pipeline;
-}
-
-/** Tokens that a cache of so many bytes holds: whole blocks, as vLLM allocates it. */
-export function cacheTokens(
-  bytes: number,
-  bytesPerToken: number,
-  blockTokens = DEFAULT_BLOCK_TOKENS,
-): number {
-  return Math.max(0, Math.floor(bytes / (bytesPerToken * blockTokens))) * blockTokens;
-}
-
 /** What one replica can hold. */
 export interface Capacity {
   gpus: number;
+  /** While every layer keeps the token. */
   bytesPerToken: number;
   /** Bytes left for the KV cache on all GPUs; negative when not even the weights fit. */
   freeBytes: number;
-  /** Tokens that the cache holds. */
+  /** Blocks that the cache has, and how they are cut. */
+  blocks: number;
+  layout: BlockLayout;
+  /** Tokens that one step of the scheduler takes at most. */
+  batchedTokens: number;
+  /** Tokens that the cache holds, of requests at full context when some layers have a window; as vLLM tells it at start. */
   tokens: number;
   /** Longest request in tokens: `--max-model-len`. */
   contextTokens: number;
@@ -66,8 +55,7 @@ export type CapacityVerdict =
   | { fits: false; capacity: Capacity; message: string; field: string; remedy: string };
 
 /**
- * Does the KV cache hold `runtime.concurrency` requests at full context? Figures of one replica. Sliding windows need less than this
- * formula says, so for them it is an upper bound.
+ * Does the KV cache hold `runtime.concurrency` requests at full context? Figures of one replica.
  * @throws SlipwayError INPUT_INVALID when a flag cannot be read, or `max-model-len` is missing
  */
 export function checkCapacity(model: ModelSpec, runtime: RuntimeSpec): CapacityVerdict {
@@ -117,7 +105,23 @@ export function checkCapacity(model: ModelSpec, runtime: RuntimeSpec): CapacityV
       remedies(model, runtime, capacity, parallelism),
     );
   }
-  return { fits: true, capacity, message: `${want}; ${have}` };
+  return { fits: true, capacity, message: `${want}; ${have}${longInputs(capacity)}` };
+}
+
+/** Requests of so many tokens that the cache holds at once. */
+export function requestsOf({ layout, blocks, batchedTokens }: Capacity, tokens: number): number {
+  return blocks / blocksPerRequest(layout, tokens, batchedTokens);
+}
+
+/**
+ * vLLM gives a request the blocks that it needs, so a long `--max-model-len` costs nothing by itself; but each long request takes the room
+ * of several short ones, which then wait. A serving that is to hold many requests at once is therefore better given a bound, and the few
+ * long inputs an instance of their own.
+ */
+function longInputs(capacity: Capacity): string {
+  if (capacity.contextTokens <= LONG_TOKENS) return '';
+  const times = requestsOf(capacity, SHORT_TOKENS) / capacity.concurrency;
+  return `; warning: a request of ${capacity.contextTokens} tokens takes the room of ${floorTo1(times)} of ${SHORT_TOKENS}: long inputs want an instance of their own`;
 }
 
 /** The same as an exception. @throws SlipwayError CAPACITY_EXCEEDED with the figures and the ways out */
@@ -150,20 +154,35 @@ function capacityOf(
   const gpus = parallelism.tensor * parallelism.pipeline;
   const utilization = shareFlag(runtime, 'gpu-memory-utilization') ?? DEFAULT_MEMORY_UTILIZATION;
   const blockTokens = countFlag(runtime, 'block-size') ?? DEFAULT_BLOCK_TOKENS;
-  const kvBytes = kvBytesOf(architecture, runtime);
-  const bytesPerToken = kvBytesPerToken({ ...architecture, kvBytes }, parallelism);
+  const batchedTokens = countFlag(runtime, 'max-num-batched-tokens') ?? DEFAULT_BATCHED_TOKENS;
+  const cached = cachedArchitecture(architecture, runtime);
+  const layout = blockLayout(cached, parallelism, blockTokens);
   const freeBytes =
     (gpus * (runtime.gpu.memoryGiB * utilization - OVERHEAD_GIB_PER_GPU) - architecture.weightsGiB) * GIB;
-  const tokens = cacheTokens(freeBytes, bytesPerToken, blockTokens);
+  const blocks = Math.max(0, Math.floor(freeBytes / layout.blockBytes));
+  const each = blocksPerRequest(layout, contextTokens, batchedTokens);
+  const concurrency = blocks / each;
+  const windows = layout.groups.sliding > 0;
   return {
     gpus,
-    bytesPerToken,
+    bytesPerToken: kvBytesPerToken(cached, parallelism),
     freeBytes,
-    tokens,
+    blocks,
+    layout,
+    batchedTokens,
+    tokens: windows ? Math.floor(concurrency * contextTokens) : blocks * blockTokens,
     contextTokens,
-    concurrency: tokens / (Math.ceil(contextTokens / blockTokens) * blockTokens),
-    wanted: { requests: runtime.concurrency, bytes: runtime.concurrency * contextTokens * bytesPerToken },
+    concurrency,
+    wanted: { requests: runtime.concurrency, bytes: runtime.concurrency * each * layout.blockBytes },
   };
+}
+
+/** The architecture as this runtime caches it: in its type, and without windows where vLLM is told to give every layer every token. */
+function cachedArchitecture(architecture: ModelArchitecture, runtime: RuntimeSpec): ModelArchitecture {
+  const kvBytes = kvBytesOf(architecture, runtime);
+  const uniform = flagOf(runtime, 'disable-hybrid-kv-cache-manager') === true;
+  const mixed = (architecture.slidingWindow?.layers ?? 0) < architecture.layers;
+  return { ...architecture, kvBytes, ...(uniform && mixed ? { slidingWindow: undefined } : {}) };
 }
 
 /** `--kv-cache-dtype` decides; left out or `auto`, the model's own type does. */
@@ -199,10 +218,16 @@ function remedies(
   const ways: string[] = [];
   const unused = idle(runtime, capacity.gpus);
   if (unused !== null) ways.push(unused);
-  const length =
-    Math.floor(capacity.tokens / runtime.concurrency / DEFAULT_BLOCK_TOKENS) * DEFAULT_BLOCK_TOKENS;
-  if (length > 0) ways.push(`lower --max-model-len to ${length}`);
+  const { layout, blocks, batchedTokens, contextTokens } = capacity;
+  const length = longestRequest(layout, blocks, runtime.concurrency, batchedTokens, contextTokens);
   const requests = Math.floor(capacity.concurrency);
+  if (length > 0) {
+    const longer =
+      requests > 0
+        ? `, and give longer inputs an instance of their own, which holds ${requests} of ${contextTokens} at once`
+        : '';
+    ways.push(`lower --max-model-len to ${length}${longer}`);
+  }
   if (requests > 0) ways.push(`hold ${requests} concurrent requests (runtime.concurrency)`);
   for (let tensor = capacity.gpus * 2; tensor <= 64; tensor *= 2) {
     const wider = { ...parallelism, tensor };

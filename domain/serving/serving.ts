@@ -10,6 +10,8 @@ export interface ModelArchitecture {
   headDim: number;
   /** Bytes of one element of the KV cache: 2 for bf16, 1 for fp8. */
   kvBytes: number;
+  /** Layers that keep only a window of the context, and the window; left out: every layer keeps all of it. */
+  slidingWindow?: { layers: number; tokens: number } | undefined;
   /** Size of the weights in memory, over all GPUs. */
   weightsGiB: number;
 }

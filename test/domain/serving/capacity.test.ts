@@ -3,12 +3,8 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { SlipwayError } from '../../../domain/errors.ts';
 import { readArchitecture } from '../../../domain/serving/architecture.ts';
-import {
-  assertCapacity,
-  cacheTokens,
-  checkCapacity,
-  kvBytesPerToken,
-} from '../../../domain/serving/capacity.ts';
+import { assertCapacity, checkCapacity } from '../../../domain/serving/capacity.ts';
+import { cacheTokens, kvBytesPerToken } from '../../../domain/serving/kv-cache.ts';
 import type {
   FlagValue,
   ModelArchitecture,
@@ -203,4 +199,10 @@ test('a config.json that lacks a figure is refused with its name', () => {
     (error) => error instanceof SlipwayError && error.details.field === 'num_hidden_layers',
   );
   assert.throws(() => readArchitecture('llama', 1), SlipwayError);
+});
+
+test('a long context is admitted with a warning: its requests take the room of several', () => {
+  const message = (context: number) => verdictOf({ 'max-model-len': context }, 1).verdict.message;
+  assert.match(message(32768), /warning: a request of 32768 tokens takes the room of 4 of 8192: long inputs/);
+  assert.doesNotMatch(message(8192), /warning/);
 });
