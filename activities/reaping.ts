@@ -10,6 +10,7 @@ import {
   recordReaperRun,
   recordUnneeded,
   type UnneededServing,
+  wholeDigest,
 } from '../store/reaping.ts';
 import { appendEvent } from '../store/releases.ts';
 import { findServing, usesOfServing } from '../store/servings.ts';
@@ -49,7 +50,7 @@ export function createReapingActivities({ db, adapter, log }: ReapingDeps): Reap
     async inspectServings({ grace, dryRun }) {
       // The same for every attempt: a repeated one is not a second sight.
       const at = new Date(askedAt());
-      const existing = await adapter.list();
+      const existing = await listWhole(db, adapter);
       const found = [];
       for (const seen of existing) {
         const described = await describeUnneeded(db, seen);
@@ -100,6 +101,15 @@ export function createReapingActivities({ db, adapter, log }: ReapingDeps): Reap
         return 'removed';
       }),
   };
+}
+
+/** An object may have lost all but its short digest; whether it is needed is asked by the whole one. */
+async function listWhole(db: Database, adapter: ServingAdapter): Promise<ServingObservation[]> {
+  const listed: ServingObservation[] = [];
+  for (const seen of await adapter.list()) {
+    listed.push({ ...seen, digest: await wholeDigest(db, seen.digest) });
+  }
+  return listed;
 }
 
 /** null: somebody needs it, or it does not carry the name that Slipway gives, and so is none of its business. */

@@ -1,3 +1,4 @@
+import { shortDigest } from '../domain/digest.ts';
 import type { Stage } from '../domain/words.ts';
 import type { Queryable } from './database.ts';
 
@@ -24,6 +25,15 @@ export async function activeReleases(db: Queryable): Promise<ActiveRelease[]> {
       where r.ended_at is null order by r.created_at, r.id`,
   );
   return rows;
+}
+
+/** The digest of the store's serving that has the same short digest, and so the same objects; the given one when there is none. */
+export async function wholeDigest(db: Queryable, digest: string): Promise<string> {
+  const { rows } = await db.query<{ digest: string }>(
+    'select digest from servings where starts_with(digest, $1) order by digest limit 1',
+    [`sha256:${shortDigest(digest)}`],
+  );
+  return rows[0]?.digest ?? digest;
 }
 
 /** How a serving stopped being unneeded: `removed` by the reaper, `needed` again, or `gone` by somebody else's hand. */

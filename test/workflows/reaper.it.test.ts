@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import type { Unneeded } from '../../activities/reaping.ts';
+import { createReapingActivities, type Unneeded } from '../../activities/reaping.ts';
+import type { ServingObservation } from '../../adapters/serving/adapter.ts';
+import { shortDigest } from '../../domain/digest.ts';
 import type { FlagValue, WantedServing } from '../../domain/serving/serving.ts';
 import { lastReaperRun, listReaped, listUnneeded } from '../../store/reaping.ts';
 import { listEvents } from '../../store/releases.ts';
@@ -9,6 +11,7 @@ import { getServing, routeGeneration } from '../../store/servings.ts';
 import type { ReaperInput, ReaperReport } from '../../workflows/reaper.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { dyingReleases } from '../support/dying-releases.ts';
+import { silentLog } from '../support/log.ts';
 import { exampleServing, until } from '../support/servings.ts';
 import { slowGateway } from '../support/slow-gateway.ts';
 
@@ -182,18 +185,33 @@ describe('reaper', () => {
     assert.deepEqual([gone?.ending, gone?.endedAt?.getTime()], ['gone', ASKED_AT + 37 * HOUR]);
   });
 
+  /** The reaper's look where the adapter says something else of what it lists. */
+  const inspectWhere = (change: (seen: ServingObservation) => ServingObservation): Promise<Unneeded[]> => {
+    const list = async () => (await world.adapter.list()).map(change);
+    const deps = { db: world.db, adapter: { ...world.adapter, list }, log: silentLog };
+    const { inspectServings } = createReapingActivities(deps);
+    return asAttempt(() => inspectServings({ grace: 0, dryRun: true }), { asked: Date.now() });
+  };
+
   it('leaves alone what does not carry a name of its own', async () => {
-    const { createReapingActivities } = await import('../../activities/reaping.ts');
-    const { silentLog } = await import('../support/log.ts');
     const serving = await orphan('somebody-elses');
-    const renamed = {
-      ...world.adapter,
-      list: async () => (await world.adapter.list()).map((seen) => ({ ...seen, name: `not-${seen.name}` })),
-    };
-    const { inspectServings } = createReapingActivities({ db: world.db, adapter: renamed, log: silentLog });
-    assert.deepEqual(await asAttempt(() => inspectServings({ grace: 0, dryRun: false })), []);
+    assert.equal((await inspectWhere((seen) => seen)).length, 1);
+    assert.deepEqual(await inspectWhere((seen) => ({ ...seen, name: `not-${seen.name}` })), []);
     await world.adapter.remove(serving.digest);
-    await publishEndpoints(world.db, serving.digest, []);
+  });
+
+  it('knows a needed serving by its short digest too, when its objects have lost the whole one', async () => {
+    const short = (seen: ServingObservation) => ({ ...seen, digest: `sha256:${shortDigest(seen.digest)}` });
+    const plan = await world.releases.register({ application: 'short' });
+    await world.provide(plan.release, plan.candidateServing);
+    assert.deepEqual(await inspectWhere(short), []);
+    await world.releases.end(plan.release, 'rolled-back');
+    assert.deepEqual(
+      (await inspectWhere(short)).map(({ serving }) => serving),
+      [plan.candidateServing],
+    );
+    await world.adapter.remove(plan.candidateServing);
+    await publishEndpoints(world.db, plan.candidateServing, []);
   });
 
   it('waits out a gateway that has vanished and may still route by an older table', async () => {
