@@ -143,7 +143,9 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     assert.equal(status.lastState?.terminated?.exitCode, 2);
     assert.equal(status.lastState?.terminated?.reason, 'Error');
     assert.match(status.lastState?.terminated?.message ?? '', /unrecognized arguments: --max-modell-len 1/);
-    assert.match(await work.log('unknown-flag'), /error: unrecognized arguments: --max-modell-len 1\n$/);
+    await eventually('the log of a run', async () =>
+      /error: unrecognized arguments: --max-modell-len 1\n$/.test(await work.log('unknown-flag')),
+    );
     await eventually(
       'a second restart',
       async () => ((await work.container('unknown-flag'))?.restartCount ?? 0) > 1,
