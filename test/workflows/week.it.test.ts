@@ -22,7 +22,7 @@ import { queries, type ReleaseOutcome, type ReleaseStatus, updates } from '../..
 import { canaryTraffic, record } from '../support/canary.ts';
 import { silentLog } from '../support/log.ts';
 import { type ModelEndpoint, startModelEndpoint } from '../support/model-endpoint.ts';
-import { releasesOn } from '../support/releases.ts';
+import { alwaysReady, releasesOn } from '../support/releases.ts';
 import { startScraped } from '../support/scraped.ts';
 import {
   startPostgres,
@@ -42,15 +42,13 @@ const application = 'weekly';
  */
 const policy = { ...defaultPolicy, gate: { ...defaultPolicy.gate, lookEvery: HOUR } };
 
-/** Nothing is provisioned: the release changes the prompt only. */
-const unused: ServingAdapter = {
+/** Nothing is provisioned: the release changes the prompt only, and the preflight sees that its serving runs. */
+const untouched = (db: Database): ServingAdapter => ({
+  ...alwaysReady(db),
   apply: () => assert.fail('applied a serving'),
   remove: () => assert.fail('removed a serving'),
-  observe: () => assert.fail('observed a serving'),
   changed: () => assert.fail('watched a serving'),
-  check: async () => [],
-  list: async () => [],
-};
+});
 
 describe('a week under the default policy, on a server that skips time', () => {
   let postgres: TestPostgres;
@@ -102,7 +100,10 @@ describe('a week under the default policy, on a server that skips time', () => {
     });
 
     const measured = createPrometheus({ url: prometheus.url });
-    const real = createActivities({ db, serving: unused, prometheus: measured, judge: null }, silentLog);
+    const real = createActivities(
+      { db, serving: untouched(db), prometheus: measured, judge: null },
+      silentLog,
+    );
     const client = new Client({ connection: temporal.connection, namespace: temporal.namespace });
     const handle = client.workflow.getHandle<() => Promise<ReleaseOutcome>>('release:week');
     let since = 0;
