@@ -20,7 +20,7 @@ function layerBytes(
   { kvHeads, headDim, kvBytes }: ModelArchitecture,
   { tensor, pipeline }: Parallelism,
 ): number {
-  const headsPerRank = Math.max(1, Math.ceil(kvHeads / tensor));
+  const headsPerRank = Math.ceil(kvHeads / tensor);
   const bytesPerRank = 2 * Math.ceil(layers / pipeline) * headsPerRank * headDim * kvBytes;
   return bytesPerRank * tensor * pipeline;
 }

@@ -27,11 +27,11 @@ export function shareOf({ stable, observed, desired }: Carried): number {
 /**
  * Replicas that the serving must have for its users, whatever the demand: `ceil(share × runtime.replicas)`, since runtime.replicas carry
  * the whole of one application's traffic; so no replica has more users than it has when the revision serves everybody. Applications that
- * share a serving add up. At least one, and at least the policy's minimum.
+ * share a serving add up. At least the policy's minimum, which is at least one.
  */
 export function floorOf(runtime: RuntimeSpec, scaling: ScalingPolicy, carried: readonly Carried[]): number {
   const share = carried.reduce((sum, one) => sum + shareOf(one), 0);
-  return Math.max(1, scaling.minReplicas, Math.ceil(share * runtime.replicas - EPSILON));
+  return Math.max(scaling.minReplicas, Math.ceil(share * runtime.replicas - EPSILON));
 }
 
 /** US dollars an hour of one replica; null: the policy does not say what a GPU costs. */

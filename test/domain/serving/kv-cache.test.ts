@@ -61,6 +61,14 @@ test("vLLM's own test of concurrency: full, sliding and both (test_get_max_concu
   assert.equal(requests(64, 32, (1024 + 129) * 3), 3);
 });
 
+test('a window takes itself, a step of the scheduler and the block in which it begins, and never more than the request', () => {
+  const slidingWindow = { layers: 32, tokens: 17 };
+  const layout = blockLayout(architecture({ slidingWindow }), onOneGpu, 16);
+  assert.equal(blocksPerRequest(layout, 1000, 16), 2 + 1);
+  assert.equal(blocksPerRequest(layout, 1000, 17), 3 + 1);
+  assert.equal(blocksPerRequest(layout, 16, 1000), 1 + 1);
+});
+
 test('layers are dealt into groups as vLLM deals them', () => {
   const groups = (full: number, sliding: number) => {
     const slidingWindow = sliding === 0 ? undefined : { layers: sliding, tokens: 1024 };
@@ -91,6 +99,14 @@ test('windows hold more, unless vLLM is told to give every layer every token', (
   assert.equal(windowed.tokens, Math.floor(windowed.concurrency * 131_072));
   const disabled = onH100(gemma, { ...flags, 'disable-hybrid-kv-cache-manager': true });
   assert.equal(disabled.concurrency, onH100(full, flags).concurrency);
+  // Where every layer has a window there is nothing to make equal.
+  const mistral = architecture({ slidingWindow: { layers: 32, tokens: 4096 }, weightsGiB: 14 });
+  const uniform = onH100(mistral, { ...flags, 'disable-hybrid-kv-cache-manager': true });
+  assert.equal(uniform.concurrency, onH100(mistral, flags).concurrency);
+  // A step that nobody has bounded is as large as vLLM makes it on a large GPU.
+  const { 'max-num-batched-tokens': _, ...unbounded } = flags;
+  const bounded = { ...flags, 'max-num-batched-tokens': 8192 };
+  assert.equal(onH100(gemma, unbounded).concurrency, onH100(gemma, bounded).concurrency);
 });
 
 const models = fc
