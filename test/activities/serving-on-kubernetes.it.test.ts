@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ApplicationFailure } from '@temporalio/common';
+import { createServingActivities, keepServings } from '../../activities/serving.ts';
+import { createKubernetesClient } from '../../adapters/kubernetes/client.ts';
+import { resources } from '../../adapters/kubernetes/resources.ts';
+import type { KubernetesServing } from '../../adapters/serving/kubernetes/kubernetes.ts';
+import { defaultPolicy } from '../../domain/policy/policy.ts';
+import { servingName } from '../../domain/serving/serving.ts';
+import { whyNoNodes } from '../../simulator/nodes/addresses.ts';
+import { type Database, openDatabase } from '../../store/database.ts';
+import { getServing } from '../../store/servings.ts';
+import { type Bench, startBench } from '../adapters/serving/kubernetes-support.ts';
+import { asAttempt } from '../support/activity.ts';
+import { silentLog } from '../support/log.ts';
+import { releasesOn, stepOf } from '../support/releases.ts';
+import { exampleRuntime, until } from '../support/servings.ts';
+import { startPostgres, type TestPostgres } from '../support/stack.ts';
+
+describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }, () => {
+  let bench: Bench;
+  let postgres: TestPostgres;
+  let db: Database;
+  let releases: ReturnType<typeof releasesOn>;
+  let adapter: KubernetesServing;
+  let namespace: string;
+  before(async () => {
+    [bench, postgres] = await Promise.all([
+      startBench([{ name: 'gpu-1', gpuProduct: 'A100-80GB', gpus: 4 }]),
+      startPostgres(),
+    ]);
+    db = openDatabase(postgres.url);
+    releases = releasesOn(db);
+    namespace = await bench.kubernetes.createNamespace();
+    adapter = await bench.adapter(namespace);
+  });
+  after(async () => {
+    await db?.end();
+    await postgres?.stop();
+    await bench?.stop();
+  });
+
+  const activities = () => createServingActivities({ db, adapter, log: silentLog });
+
+  /** Tries again as the server would: whatever is not final, on a clock that is the real one. */
+  async function tried(work: () => Promise<void>, told: (message: string) => void = () => {}): Promise<void> {
+    const since = performance.now();
+    for (let attempt = 1; ; attempt++) {
+      const heard = (details: unknown) => (typeof details === 'string' ? told(details) : undefined);
+      try {
+        return await asAttempt(work, { attempt, after: Math.round(performance.now() - since), heard });
+      } catch (error) {
+        if (!(error instanceof ApplicationFailure) || error.nonRetryable === true) throw error;
+        told(error.message);
+        await delay(200);
+      }
+    }
+  }
+  const provide = (release: string, serving: string, told?: (message: string) => void) =>
+    tried(() => activities().provideServing({ ...stepOf(release), serving }), told);
+  const remove = (release: string, serving: string) =>
+    tried(() => activities().removeServing({ ...stepOf(release), serving }));
+  const endpoints = async (serving: string) => (await getServing(db, serving)).endpoints;
+
+  test('a serving is provided with its progress told, published, and removed when its release needs it no more', async () => {
+    const application = 'whole';
+    const { release, candidateServing: serving } = await releases.register({ application });
+    const told = new Set<string>();
+    await provide(release, serving, (message) => told.add(message));
+    assert.ok(
+      [...told].some((message) => /^0 of 1 replica ready, 1 /.test(message)),
+      [...told].join('\n'),
+    );
+    assert.match((await endpoints(serving))[0] ?? '', /^http:\/\/10\.\d+\.\d+\.\d+:8000$/);
+    await releases.end(release, 'rolled-back');
+    await remove(release, serving);
+    assert.deepEqual(await endpoints(serving), []);
+    assert.equal((await adapter.observe(serving)).state, 'absent');
+  });
+
+  test('a serving without room ends its release when its time is over, with what was missing and the way out', async () => {
+    const runtime = { ...exampleRuntime(1), gpu: { kind: 'A100-80GB', memoryGiB: 80, count: 8 } };
+    const { release, candidateServing: serving } = await releases.register({
+      application: 'large',
+      runtime,
+      policy: { serving: { ...defaultPolicy.serving, readyWithin: 3_000 } },
+    });
+    await assert.rejects(provide(release, serving), (error) => {
+      assert.ok(error instanceof ApplicationFailure);
+      assert.equal(error.type, 'SERVING_FAILED');
+      assert.match(
+        error.message,
+        /not ready within 3 s: 0 of 1 replica ready, 1 waiting for a node: too few GPUs: it wants 8/,
+      );
+      const [details] = error.details as [{ remedy: string }];
+      assert.match(details.remedy, /^Add a node with such GPUs/);
+      return true;
+    });
+    await releases.end(release, 'rolled-back');
+    await remove(release, serving);
+    assert.equal((await adapter.observe(serving)).state, 'absent');
+  });
+
+  test('a routed serving whose Deployment somebody deletes comes back, and its new endpoints are published', async () => {
+    const runtime = exampleRuntime(1, { seed: 1 });
+    const { candidateServing: serving } = await releases.established(
+      { application: 'kept', runtime },
+      provide,
+    );
+    const before = await endpoints(serving);
+    const admin = createKubernetesClient(bench.kubernetes.admin);
+    await admin.remove(resources.deployments, { namespace, name: servingName(serving) });
+    const deps = { db, adapter, log: silentLog };
+    await until(
+      'other endpoints',
+      async () => {
+        await keepServings(deps);
+        return endpoints(serving);
+      },
+      ([endpoint]) => endpoint !== undefined && endpoint !== before[0],
+    );
+    const [endpoint] = await endpoints(serving);
+    assert.equal((await fetch(`${endpoint}/health`)).status, 200);
+  });
+
+  test('an outage of the API server in the middle ends in the same', async () => {
+    const apiServer = bench.kubernetes.control?.apiServer;
+    assert.ok(apiServer);
+    const runtime = exampleRuntime(2, { seed: 2 });
+    const { release, candidateServing: serving } = await releases.register({
+      application: 'outage',
+      runtime,
+    });
+    const struck = async (work: Promise<void>) => {
+      await delay(50);
+      await apiServer.kill();
+      await delay(6_000);
+      await apiServer.start();
+      await work;
+    };
+    const told = new Set<string>();
+    await struck(provide(release, serving, (message) => told.add(message)));
+    assert.equal((await endpoints(serving)).length, 2);
+    assert.ok([...told].some((message) => /the Kubernetes API server does not serve/.test(message)));
+    await releases.end(release, 'rolled-back');
+    await struck(remove(release, serving));
+    assert.equal((await adapter.observe(serving)).state, 'absent');
+  });
+});
