@@ -73,13 +73,12 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     const [first] = pods;
     const name = first?.metadata?.name ?? '';
     assert.match(await work.log(name), /Uvicorn running on http:\/\/10\.244\./);
-    const events = await work.events(name);
     for (const expected of [
       'Pulling: Pulling image "vllm/vllm-openai:v0.20.0"',
       'Created: Created container: vllm',
       'Started: Started container vllm',
     ]) {
-      assert.ok(events.includes(expected), `${expected} in ${events.join('\n')}`);
+      await eventually(expected, async () => (await work.events(name)).includes(expected));
     }
     await work.apps.deleteNamespacedDeployment({ name: 'fine', namespace: work.namespace });
     await eventually('the pods are gone', async () => (await work.pods('fine')).length === 0);
@@ -94,13 +93,12 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     const pod = await work.pod('wrong-port');
     assert.equal(isReady(pod), false);
     assert.equal(pod.status?.phase, 'Running');
-    const events = (await work.events('wrong-port')).join('\n');
-    assert.match(
-      events,
+    await work.hasEvent(
+      'wrong-port',
       /Unhealthy: Startup probe failed: Get "http:\/\/10\.244\.\d+\.\d+:9000\/health": dial tcp/,
     );
-    assert.match(events, /connect: connection refused/);
-    assert.match(events, /Killing: Container vllm failed startup probe, will be restarted/);
+    await work.hasEvent('wrong-port', /connect: connection refused/);
+    await work.hasEvent('wrong-port', /Killing: Container vllm failed startup probe, will be restarted/);
     await work.core.deleteNamespacedPod({
       name: 'wrong-port',
       namespace: work.namespace,
@@ -121,9 +119,11 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     });
     assert.equal(endpoint?.ready, false);
     await eventually('a restart', async () => ((await work.container('unwell'))?.restartCount ?? 0) > 0);
-    const events = (await work.events('unwell')).join('\n');
-    assert.match(events, /Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 404/);
-    assert.match(events, /Killing: Container vllm failed liveness probe, will be restarted/);
+    await work.hasEvent(
+      'unwell',
+      /Unhealthy: Readiness probe failed: HTTP probe failed with statuscode: 404/,
+    );
+    await work.hasEvent('unwell', /Killing: Container vllm failed liveness probe, will be restarted/);
   });
 
   it('back off from a container that an unknown flag ends, and show its log', async () => {
@@ -151,10 +151,7 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
       async () => ((await work.container('unknown-flag'))?.restartCount ?? 0) > 1,
     );
     assert.match(await work.log('unknown-flag', true), /unrecognized arguments/);
-    assert.match(
-      (await work.events('unknown-flag')).join('\n'),
-      /BackOff: Back-off restarting failed container vllm/,
-    );
+    await work.hasEvent('unknown-flag', /BackOff: Back-off restarting failed container vllm/);
     await work.core.deleteNamespacedPod({ name: 'unknown-flag', namespace: work.namespace });
     await eventually('the pod is gone', () => work.gone('unknown-flag'));
   });
@@ -200,9 +197,11 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
       const reason = (await work.container('no-image'))?.state?.waiting?.reason;
       return reason === 'ImagePullBackOff';
     });
-    const events = (await work.events('no-image')).join('\n');
-    assert.match(events, /Failed: Failed to pull image "vllm\/vllm-opnai:v0\.20\.0": .*: not found/);
-    assert.match(events, /Failed: Error: ErrImagePull/);
+    await work.hasEvent(
+      'no-image',
+      /Failed: Failed to pull image "vllm\/vllm-opnai:v0\.20\.0": .*: not found/,
+    );
+    await work.hasEvent('no-image', /Failed: Error: ErrImagePull/);
     await work.core.deleteNamespacedPod({ name: 'no-image', namespace: work.namespace });
 
     const valueFrom = { secretKeyRef: { name: 'token', key: 'token' } };

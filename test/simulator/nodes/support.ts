@@ -99,9 +99,14 @@ export class Workloads {
     return isReady(await this.pod(pod));
   }
 
-  /** Returns when no pod is left; a pod whose node is gone does not hold it up. */
+  /** Returns when no Deployment and no pod is left; a pod whose node is gone does not hold it up. */
   async removePods(): Promise<void> {
     const { namespace } = this;
+    await this.apps.deleteCollectionNamespacedDeployment({ namespace, propagationPolicy: 'Foreground' });
+    await eventually('no Deployment is left', async () => {
+      const { items } = await this.apps.listNamespacedReplicaSet({ namespace });
+      return items.length === 0;
+    });
     await this.core.deleteCollectionNamespacedPod({ namespace, gracePeriodSeconds: 0 });
     await eventually(
       'no pod is left',
@@ -125,6 +130,13 @@ export class Workloads {
     const fieldSelector = `involvedObject.name=${pod}`;
     const { items } = await this.core.listNamespacedEvent({ namespace: this.namespace, fieldSelector });
     return items.map(({ reason, message }: CoreV1Event) => `${reason}: ${message}`);
+  }
+
+  /** Waits for an event: a kubelet writes them when it comes to it. */
+  async hasEvent(pod: string, pattern: RegExp): Promise<void> {
+    await eventually(String(pattern), async () =>
+      (await this.events(pod)).some((event) => pattern.test(event)),
+    );
   }
 
   log(name: string, previous = false): Promise<string> {
