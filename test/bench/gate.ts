@@ -115,7 +115,7 @@ const simsOf = ({ sims }: { sims?: number }) => Math.ceil(SIMS * (sims ?? 1));
 
 function noDifference(): void {
   const print = begin(
-    'No difference (A/A), 90/10, looked at every hour for 7 days (p95: every 12, ten guards: 24). α is 5 % each; the bound at the horizon covers 97.5 %.',
+    'No difference (A/A), 90/10, looked at every hour for 7 days (p95: every 6, ten guards: every 12). α is 5 % each; the bound at the horizon covers 97.5 %.',
     [
       'canary',
       'users',
