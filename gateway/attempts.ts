@@ -6,7 +6,13 @@ import type { Exchange } from './exchange.ts';
 import { endWith, refusalOf, relayStream, relayWhole } from './relay.ts';
 import { replicasOf } from './replicas.ts';
 import type { RouteFollower } from './route-follower.ts';
-import { asUpstreamFailure, type Upstream, type UpstreamCall, UpstreamFailure } from './upstream.ts';
+import {
+  asUpstreamFailure,
+  type RetryReason,
+  type Upstream,
+  type UpstreamCall,
+  UpstreamFailure,
+} from './upstream.ts';
 
 /** Replicas that one request is sent to at most, and those of them that may have read it: it may be the request that breaks them. */
 const MOST_TRIED = 3;
@@ -51,7 +57,7 @@ export async function converse(parts: AttemptParts, exchange: Exchange, body: Bu
       endWith(exchange, last ?? noEndpoint());
       return;
     }
-    if (last !== null) again(exchange, last);
+    if (last?.retry) again(exchange, last, last.retry);
     tried.push(endpoint);
     exchange.endpoint = endpoint;
     call = upstream.send({ endpoint, requestId: id, body });
@@ -85,7 +91,7 @@ function isLate({ retryWithin }: AttemptParts, exchange: Exchange): boolean {
   return performance.now() - exchange.parts.started > retryWithin;
 }
 
-function again(exchange: Exchange, { retry, reason }: UpstreamFailure): void {
+function again(exchange: Exchange, failed: UpstreamFailure, why: RetryReason): void {
   const { metrics, logger, request, assignment } = exchange.parts;
   const { arm, target } = assignment;
   metrics.retried(
@@ -96,9 +102,9 @@ function again(exchange: Exchange, { retry, reason }: UpstreamFailure): void {
       arm,
       endpoint: exchange.endpoint,
     },
-    retry ?? '',
+    why,
   );
-  logger.warn({ ...exchange.labels(), reason }, 'an endpoint failed; another one is asked');
+  logger.warn({ ...exchange.labels(), reason: failed.reason }, 'an endpoint failed; another one is asked');
   exchange.startOver();
 }
 

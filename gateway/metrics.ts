@@ -2,7 +2,7 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { shortDigest } from '../domain/digest.ts';
 import type { ArmTarget } from '../domain/routing.ts';
 import type { AttachedScore, SampleRecord } from '../store/ledger.ts';
-import { failureReasons } from './upstream.ts';
+import { failureReasons, type RetryReason, retryReasons } from './upstream.ts';
 
 /** Tenants that get a label of their own; the others share `other`, so that the number of series stays bounded. */
 const LABELLED_TENANTS = 100;
@@ -129,7 +129,7 @@ export class Metrics {
   }
 
   /** A request leaves an endpoint that failed it, for another one. */
-  retried(sample: ArmSample, reason: string): void {
+  retried(sample: ArmSample, reason: RetryReason): void {
     this.retries.inc({ ...labelsOf(sample), reason });
   }
 
@@ -210,6 +210,7 @@ function bind(metrics: Metrics, record: SampleRecord, model: string, tenant: str
   const labels = labelsOf({ ...record, model });
   // From zero on, so that the first failure is an increase and the absence of any is a measured zero.
   for (const reason of failureReasons) metrics.failed.inc({ ...labels, reason }, 0);
+  for (const reason of retryReasons) metrics.retries.inc({ ...labels, reason }, 0);
   metrics.violations.inc({ ...labels, violation_type: '' }, 0);
   return {
     labels,

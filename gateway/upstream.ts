@@ -25,15 +25,17 @@ const codes: Partial<Record<FailureReason, ErrorCode>> = {
 };
 
 /** Why another replica may do better; a label of metrics. */
-export type RetryReason =
+export const retryReasons = [
   /** No connection was made: the replica has not seen the request. */
-  | 'refused'
+  'refused',
   /** It broke off. */
-  | 'cut'
+  'cut',
   /** It is starting or has too much to do. */
-  | 'busy'
+  'busy',
   /** It failed by itself, as vLLM does for what it holds when its engine dies. */
-  | 'error';
+  'error',
+] as const;
+export type RetryReason = (typeof retryReasons)[number];
 
 const retries: Partial<Record<FailureReason, RetryReason>> = {
   upstream_refused: 'refused',

@@ -605,6 +605,7 @@ describe('the metrics', () => {
       'llm_tokens_total',
       'llm_request_cost_dollars_sum',
       'llm_guardrail_violations_total',
+      'llm_upstream_retries_total',
     ]) {
       const line = text
         .split('\n')

@@ -469,11 +469,36 @@ describe('with a cluster', () => {
 describe('load', () => {
   it('goes to the replicas with the fewest requests outstanding', async () => {
     const held = Promise.withResolvers<void>();
-    const behaviour: EngineBehaviour = async (request, res) => {
+    const [slow] = engines as [FakeEngine];
+    slow.behave(async (request, res) => {
       await held.promise;
-      answering(['ok'])(request, res);
-    };
-    for (const engine of engines) engine.behave(behaviour);
+      await answer(request, res);
+    });
+    const fresh = await start();
+    const responses: Promise<Response>[] = [];
+    let slowBefore = 0;
+    for (let i = 1; i <= 12; i++) {
+      const response = post({ model: 'three' }, fresh);
+      responses.push(response);
+      await until(asked, (list) => list.length === i, 'the request at an engine');
+      // The one at the slow engine stays there; any other ends before the next begins.
+      const atSlow = slow.requests.length;
+      if (atSlow === slowBefore) await response.then((answered) => answered.clone().text());
+      slowBefore = atSlow;
+    }
+    assert.equal(slow.requests.length, 1);
+    held.resolve();
+    for (const response of await Promise.all(responses)) assert.equal(response.status, 200);
+  });
+
+  it('is spread evenly', async () => {
+    const held = Promise.withResolvers<void>();
+    for (const engine of engines) {
+      engine.behave(async (request, res) => {
+        await held.promise;
+        await answer(request, res);
+      });
+    }
     const fresh = await start();
     const responses = Array.from({ length: 12 }, () => post({ model: 'three' }, fresh));
     await until(asked, (list) => list.length === 12, 'all requests at the engines');
