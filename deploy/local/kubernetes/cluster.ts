@@ -98,7 +98,8 @@ export async function startLocalCluster(options: ClusterOptions): Promise<Cluste
   await supervisor.start({
     name: 'nodes',
     command: process.execPath,
-    args: [NODES, '--state', nodesState, ...GPU_NODES.flatMap((node) => ['--node', node])],
+    // The nodes stay with the state: pods of a node that is gone would be collected at the next start.
+    args: [NODES, '--state', nodesState, '--keep-nodes', ...GPU_NODES.flatMap((node) => ['--node', node])],
     env: { ...env, KUBECONFIG: control.kubeconfig },
     cwd: state,
     logFile: join(state, 'logs', 'nodes.log'),
