@@ -25,7 +25,7 @@ import {
 import type { ReleaseActivities, Step } from './contract.ts';
 import { refuseSmallEngines } from './engines.ts';
 import { applyWhole, floorNow, raiseToFloor, refuseIfWithdrawn, scale } from './scaling.ts';
-import { finalErrors, isFirstAttempt, notYet, watchedFor } from './watch.ts';
+import { finalErrors, isFirstAttempt, notYet, passingErrors, watchedFor } from './watch.ts';
 
 /** How soon a watch of a serving looks again, in ms. */
 const LOOK_AGAIN_MS = 1_000;
@@ -122,7 +122,7 @@ export async function removeUnneeded(
   digest: string,
   except: string | null,
 ): Promise<{ usedBy: string[] }> {
-  const { usedBy, waitFor } = await alive(() =>
+  const remove = () =>
     withServingLock(db, digest, async (tx) => {
       const { applications, releases } = await usesOfServing(tx, digest, except);
       const usedBy = [...applications, ...releases];
@@ -131,8 +131,9 @@ export async function removeUnneeded(
       const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
       if (waitFor === null) await adapter.remove(digest);
       return { usedBy, waitFor };
-    }),
-  );
+    });
+  // A role that lacks a verb must not end a release in the middle of its removal: it waits until somebody mends the role.
+  const { usedBy, waitFor } = await alive(remove, passingErrors);
   if (usedBy.length > 0) return { usedBy };
   if (waitFor !== null) throw notYet(waitFor, LOOK_AGAIN_MS);
   const left = await adapter.observe(digest);
@@ -200,12 +201,15 @@ async function sizedAtFirst(deps: ServingDeps, tx: Queryable, digest: string): P
  * Heartbeats while the work goes on: ending replicas can take longer than a dead worker may go unnoticed. What the work tells stands in
  * the heartbeat's details, where the Temporal UI shows it on the pending activity.
  */
-async function alive<T>(work: (tell: (progress: string) => void) => Promise<T>): Promise<T> {
+async function alive<T>(
+  work: (tell: (progress: string) => void) => Promise<T>,
+  errors: typeof finalErrors = finalErrors,
+): Promise<T> {
   let last: string | undefined;
   const beat = (): void => heartbeat(last);
   const timer = setInterval(beat, HEARTBEAT_MS);
   try {
-    return await finalErrors(() =>
+    return await errors(() =>
       work((progress) => {
         last = progress;
         beat();

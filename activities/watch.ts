@@ -77,3 +77,12 @@ export function watchedFor(): number {
 export function isFirstAttempt(): boolean {
   return activityInfo().attempt === 1;
 }
+
+/** Runs the work of an activity that must come to its end whatever is in its way: no error is final, and what is in its way is told. */
+export async function passingErrors<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof SlipwayError ? passing(error) : error;
+  }
+}

@@ -124,6 +124,31 @@ describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }
     assert.equal((await fetch(`${endpoint}/health`)).status, 200);
   });
 
+  test('a removal that a role forbids is never given up', async () => {
+    const config = await bench.restricted(namespace, (permission) =>
+      permission.resource === 'deployments'
+        ? { ...permission, verbs: permission.verbs.filter((verb) => verb !== 'delete') }
+        : permission,
+    );
+    const lesser = await bench.adapter(namespace, {}, config);
+    const runtime = exampleRuntime(1, { seed: 3 });
+    const { release, candidateServing: serving } = await releases.register({ application: 'stuck', runtime });
+    await provide(release, serving);
+    await releases.end(release, 'rolled-back');
+    const { removeServing } = createServingActivities({ db, adapter: lesser, log: silentLog });
+    await assert.rejects(
+      asAttempt(() => removeServing({ ...stepOf(release), serving })),
+      (error) => {
+        assert.ok(error instanceof ApplicationFailure);
+        assert.equal(error.type, 'FORBIDDEN');
+        assert.match(error.message, /may not delete deployments\.apps/);
+        return error.nonRetryable !== true;
+      },
+    );
+    await remove(release, serving);
+    assert.equal((await adapter.observe(serving)).state, 'absent');
+  });
+
   test('an outage of the API server in the middle ends in the same', async () => {
     const apiServer = bench.kubernetes.control?.apiServer;
     assert.ok(apiServer);
