@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { CoreV1Api } from '@kubernetes/client-node';
+import { createKubernetesClient } from '../../../adapters/kubernetes/client.ts';
 import type { ClusterSettings } from '../../../domain/kubernetes/settings.ts';
 import { type FlagValue, servingDigest, type WantedServing } from '../../../domain/serving/serving.ts';
 import { whyNoNodes } from '../../../simulator/nodes/addresses.ts';
@@ -196,13 +197,19 @@ describe('what goes wrong on Kubernetes is told with its remedy', {
   });
 
   test('a model that does not fit its GPU: what vLLM says of it', async () => {
+    const namespace = await bench.kubernetes.createNamespace();
     const { seen } = await told(
       servingOn('A100-80GB', 1, { 'gpu-memory-utilization': 0.15 }),
       {},
       'failed',
       /vllm in pod slipway-\S+ ended \d times, with status 1\. The end of its log:\n/,
+      namespace,
     );
     assert.match(seen.message, /No available memory for the cache blocks|KV cache/);
+    const pod = / in pod (\S+) /.exec(seen.message)?.[1] ?? '';
+    const client = createKubernetesClient(await bench.restricted(namespace));
+    const log = await client.log({ namespace, name: pod }, 'vllm', { lines: 5, previous: true });
+    assert.match(log ?? '', /No available memory for the cache blocks/);
     assert.match(
       seen.remedy ?? '',
       /^Lower --max-model-len, raise --gpu-memory-utilization, or use more GPUs$/,
