@@ -4,6 +4,7 @@ import { createKubernetesClient, type KubernetesClient } from '../../../adapters
 import type { AnyObject, Deployment, Pod } from '../../../adapters/kubernetes/objects.ts';
 import { resources } from '../../../adapters/kubernetes/resources.ts';
 import { labels, selectorOf } from '../../../domain/kubernetes/objects.ts';
+import { defaultClusterSettings } from '../../../domain/kubernetes/settings.ts';
 import { servingName, type WantedServing } from '../../../domain/serving/serving.ts';
 import { whyNoNodes } from '../../../simulator/nodes/addresses.ts';
 import { exampleServing, until } from '../../support/servings.ts';
@@ -13,6 +14,12 @@ const autoscalers = {
   apiVersion: 'autoscaling/v2',
   kind: 'HorizontalPodAutoscaler',
   plural: 'horizontalpodautoscalers',
+};
+const scaledObjects = { apiVersion: 'keda.sh/v1alpha1', kind: 'ScaledObject', plural: 'scaledobjects' };
+const definitions = {
+  apiVersion: 'apiextensions.k8s.io/v1',
+  kind: 'CustomResourceDefinition',
+  plural: 'customresourcedefinitions',
 };
 const policies = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', plural: 'networkpolicies' };
 const services = { apiVersion: 'v1', kind: 'Service', plural: 'services' };
@@ -228,5 +235,61 @@ describe('servings on Kubernetes', { skip: (await whyNoNodes()) ?? false }, () =
     });
     const failed = (await adapter.check(exampleServing(1), 1)).filter(({ passed }) => !passed);
     assert.match(failed[0]?.remedy ?? '', /^Create the namespace/);
+  });
+
+  test("KEDA's object takes the autoscaler's place as soon as its API exists, and goes with the serving", async () => {
+    const namespace = await bench.kubernetes.createNamespace();
+    const { autoscaling } = defaultClusterSettings;
+    const adapter = await bench.adapter(namespace, {
+      autoscaling: { ...autoscaling, prometheusUrl: 'http://prometheus:9090' },
+    });
+    const own = exampleServing(1);
+    const shared: WantedServing = { ...own, scaling: { ...own.scaling, by: 'autoscaler' } };
+    await adapter.apply(shared);
+    assert.ok(await admin.get(autoscalers, placeOf(own, namespace)));
+    const schema = { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } };
+    await admin.create(definitions, undefined, {
+      apiVersion: definitions.apiVersion,
+      kind: definitions.kind,
+      metadata: { name: 'scaledobjects.keda.sh' },
+      spec: {
+        group: 'keda.sh',
+        scope: 'Namespaced',
+        names: { kind: 'ScaledObject', plural: 'scaledobjects', singular: 'scaledobject' },
+        versions: [{ name: 'v1alpha1', served: true, storage: true, schema }],
+      },
+    });
+    await until(
+      'the API',
+      () => admin.knows(scaledObjects),
+      (known) => known,
+    );
+    await adapter.apply(shared);
+    assert.ok(await admin.get(scaledObjects, placeOf(own, namespace)));
+    assert.equal(await admin.get(autoscalers, placeOf(own, namespace)), null);
+    // As KEDA does: with its own object's labels, controlled by it.
+    const scaled = await admin.get<AnyObject>(scaledObjects, placeOf(own, namespace));
+    const { uid = '', labels: its = {} } = scaled?.metadata ?? {};
+    const owner = {
+      apiVersion: 'keda.sh/v1alpha1',
+      kind: 'ScaledObject',
+      name: servingName(own.digest),
+      uid,
+    };
+    const made = { namespace, name: 'keda-hpa' };
+    await admin.create(autoscalers, namespace, {
+      apiVersion: autoscalers.apiVersion,
+      kind: autoscalers.kind,
+      metadata: { ...made, labels: its, ownerReferences: [{ ...owner, controller: true }] },
+      spec: {
+        scaleTargetRef: { apiVersion: 'apps/v1', kind: 'Deployment', name: servingName(own.digest) },
+        maxReplicas: 2,
+      },
+    });
+    await adapter.apply(shared);
+    assert.ok(await admin.get(autoscalers, made), 'what another object controls is left alone');
+    await adapter.remove(own.digest);
+    await followed(adapter, own.digest, 'absent');
+    assert.equal(await admin.get(scaledObjects, placeOf(own, namespace)), null);
   });
 });
