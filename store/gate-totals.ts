@@ -124,14 +124,17 @@ async function readRows(
        from user_scores where experiment = $1 group by evaluator, arm, stratum`,
     [experiment],
   );
-  // Nobody leaves the canary (invariant 3), so whoever was ever on stable was there first.
-  const firsts = await db.query<ExperimentRows['firsts'][number]>(
-    `select 'request' as kind, case when stable_requests > 0 then 'stable'::arm else 'canary' end as arm, first_stratum as stratum,
-            count(*) as users
-       from experiment_users where experiment = $1 group by 2, 3
-     union all
-     select 'error', first_error_arm, first_error_stratum, count(*)
-       from experiment_users where experiment = $1 and first_error_arm is not null group by 2, 3`,
+  // Nobody leaves the canary (invariant 3), so whoever was ever on stable was there first. One scan for both kinds of firsts.
+  const people = await db.query<{
+    arm: Arm;
+    stratum: number;
+    errorArm: Arm | null;
+    errorStratum: number | null;
+    users: number;
+  }>(
+    `select case when stable_requests > 0 then 'stable'::arm else 'canary' end as arm, first_stratum as stratum,
+            first_error_arm as "errorArm", first_error_stratum as "errorStratum", count(*) as users
+       from experiment_users where experiment = $1 group by 1, 2, 3, 4`,
     [experiment],
   );
   const totals = await db.query<
@@ -156,7 +159,11 @@ async function readRows(
   for (const row of scored.rows) usersOf.set(key(row.metric, row), row.users);
   return {
     users: users.rows.map(({ arm, stratum, users, requests }) => ({ arm, stratum, users, requests })),
-    firsts: firsts.rows,
+    firsts: people.rows.flatMap(({ arm, stratum, errorArm, errorStratum, users }) => {
+      const request = { kind: 'request' as const, arm, stratum, users };
+      if (errorArm === null || errorStratum === null) return [request];
+      return [request, { kind: 'error' as const, arm: errorArm, stratum: errorStratum, users }];
+    }),
     metrics: totals.rows.map((row) => ({
       metric: row.metric,
       arm: row.arm,

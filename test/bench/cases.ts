@@ -114,6 +114,8 @@ export interface Harm {
   name: string;
   guards: GateMetric[];
   metrics: (effect: number) => Population['metrics'];
+  /** How many margins the harm is; unless told, one, two and four. */
+  margins?: readonly number[];
   lookEvery?: number;
   sims?: number;
 }
@@ -141,5 +143,12 @@ export const harms: Harm[] = [
     lookEvery: 6,
     sims: 0.4,
   },
-  { name: 'quality among ten guards', guards: all, metrics: everything, lookEvery: 12, sims: 0.15 },
+  {
+    name: 'quality among ten guards',
+    guards: all,
+    metrics: everything,
+    margins: [2],
+    lookEvery: 12,
+    sims: 0.4,
+  },
 ];

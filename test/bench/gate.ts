@@ -164,6 +164,7 @@ function harmful(): void {
   );
   for (const harm of harms.filter(wanted)) {
     for (const [size, margins] of sizesAndMargins) {
+      if (harm.margins && !harm.margins.includes(margins)) continue;
       const { scenario, plan } = prepare({ ...harm, size }, harmOf(harm.guards, margins));
       const draw = `${size}, ${margins} margins`;
       const outcomes = run(scenario, plan, { sims: simsOf(harm), toTheEnd: false, draw });
