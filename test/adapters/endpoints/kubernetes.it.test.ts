@@ -22,6 +22,7 @@ let kubernetes: TestKubernetes;
 let core: CoreV1Api;
 let discovery: DiscoveryV1Api;
 const sources: KubernetesEndpoints[] = [];
+const proxies: { cut: () => Promise<void> }[] = [];
 
 before(async () => {
   kubernetes = await startKubernetes({ own: true });
@@ -31,6 +32,7 @@ before(async () => {
 
 after(async () => {
   await Promise.all(sources.map((source) => source.stop()));
+  await Promise.all(proxies.map((proxy) => proxy.cut()));
   await kubernetes?.stop();
 });
 
@@ -185,6 +187,7 @@ describe('endpoints from a cluster', () => {
   it('catch up with all that a broken connection hid, removals too, also over a restart of the API server', async () => {
     const namespace = await kubernetes.createNamespace();
     const proxy = await startProxy(Number(new URL(kubernetes.url).port));
+    proxies.push(proxy);
     await create(namespace, sliceOf('one', serving, [endpoint('10.1.0.1')]));
     await create(namespace, sliceOf('two', other, [endpoint('10.1.0.2')]));
     const source = await follow(namespace, through(kubernetes.admin, proxy.port));
@@ -211,8 +214,6 @@ describe('endpoints from a cluster', () => {
       await shows(source, other, restart ? null : ['http://10.1.0.3:8000']);
       await touched(source, true);
     }
-    await source.stop();
-    await proxy.cut();
   });
 });
 
