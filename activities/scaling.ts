@@ -8,6 +8,7 @@ import {
   maximumOf,
   replicaCost,
   replicasFor,
+  smoothedLoad,
   utilisationOf,
 } from '../domain/serving/scaling.ts';
 import { servingName } from '../domain/serving/serving.ts';
@@ -17,6 +18,8 @@ import { acknowledgementOf, publishEndpoints, readGeneration } from '../store/ro
 import {
   carriedBy,
   getServing,
+  notedLoad,
+  noteLoad,
   noteUtilisation,
   type ServingRow,
   setReplicas,
@@ -103,25 +106,30 @@ async function resize(
 ): Promise<ServingRow> {
   const { digest, runtime, scaling } = serving;
   const floor = await floorNow(db, serving);
-  const utilisations = scaling.by === 'slipway' ? await utilisationsOf(serving, observed) : [];
-  const lowFor = await noteUtilisation(db, digest, isLow(utilisations, scaling));
   const maximum = maximumOf(runtime, scaling);
-  const replicas = replicasFor({ replicas: serving.replicas, floor, maximum, utilisations, lowFor }, scaling);
+  const { load, lowFor } =
+    scaling.by === 'slipway' ? await loadOf(db, serving, observed) : { load: 0, lowFor: 0 };
+  const replicas = replicasFor({ replicas: serving.replicas, floor, maximum, load, lowFor }, scaling);
   if (replicas === serving.replicas) return serving;
   const sized = { ...serving, replicas };
   // An autoscaler's floor cannot be read off the replicas that there are: it is noted only once it is applied.
   if (scaling.by === 'autoscaler') await adapter.apply(sized);
   await setReplicas(db, digest, replicas);
-  logSize(log, serving, replicas, 'its load or its users changed', { floor, maximum, utilisations });
+  logSize(log, serving, replicas, 'its load or its users changed', { floor, maximum, load });
   return sized;
 }
 
-async function utilisationsOf(
-  { runtime }: ServingRow,
+/** What the engines say now, with what every worker's looks have found before. */
+async function loadOf(
+  db: Database,
+  { digest, runtime, scaling }: ServingRow,
   { endpoints }: ServingObservation,
-): Promise<(number | null)[]> {
-  const loads = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
-  return loads.map((load) => utilisationOf(load, runtime));
+): Promise<{ load: number; lowFor: number }> {
+  const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
+  const utilisations = engines.map((engine) => utilisationOf(engine, runtime));
+  const load = smoothedLoad(utilisations, await notedLoad(db, digest));
+  await noteLoad(db, digest, load);
+  return { load, lowFor: await noteUtilisation(db, digest, isLow(load, utilisations, scaling)) };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { SlipwayError } from '../domain/errors.ts';
 import { defaultScaling } from '../domain/policy/policy.ts';
 import type { Restarts } from '../domain/serving/restarts.ts';
-import type { Carried } from '../domain/serving/scaling.ts';
+import type { Carried, NotedLoad } from '../domain/serving/scaling.ts';
 import type { ScalingPolicy, Serving, ServingOrigin, WantedServing } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
 
@@ -132,6 +132,23 @@ export async function carriedBy(db: Queryable, digest: string): Promise<Carried[
     [digest],
   );
   return rows;
+}
+
+/** The load as some worker noted it last; null: nobody has. */
+export async function notedLoad(db: Queryable, digest: string): Promise<NotedLoad | null> {
+  const { rows } = await db.query<NotedLoad>(
+    `select load, (extract(epoch from clock_timestamp() - load_at) * 1000)::double precision as ago
+       from servings where digest = $1 and load is not null`,
+    [digest],
+  );
+  return rows[0] ?? null;
+}
+
+export async function noteLoad(db: Queryable, digest: string, load: number): Promise<void> {
+  await db.query('update servings set load = $2, load_at = clock_timestamp() where digest = $1', [
+    digest,
+    load,
+  ]);
 }
 
 /** A gap between two looks, in ms, after which what was low before no longer counts. */

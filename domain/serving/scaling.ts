@@ -117,31 +117,61 @@ export interface EngineLoad {
   cacheUsage: number | null;
 }
 
-/** No single look asks for more than this many times the replicas' work: a burst is grown after in steps, like the HPA's own limit. */
+/** The most that one replica counts for, however long its queue: a burst is grown after in steps, as the HPA does it. */
 const MAX_UTILISATION = 2;
 
+/** Requests that wait for a tenth as long as they run: so much of a queue means full. */
+const FULL_QUEUE = 0.1;
+
+/** Time constant of the smoothed load, in ms: a request that waits at the moment of a look is no load yet, half a minute of them is. */
+const SMOOTHING_MS = 30_000;
+
+/** A gap between two looks, in ms, after which nothing is known of before. */
+const FORGOTTEN_AFTER_MS = 60_000;
+
 /**
- * How busy a replica is; 1: it can take no more; null: it does not say. A request waits when vLLM's scheduler finds no room for it, in the
- * cache or in its batch; so waiting requests mean full, and the work there is stands to the work under way as
- * (running + waiting) / running. Without a queue it is the fuller of the two things that run out: the KV cache, and, where the flags bound
- * them, the sequences of a batch.
+ * How busy a replica is; 1: it can take no more; null: it does not say. It is the fullest of what runs out: the KV cache; where the flags
+ * bound them, the sequences of a batch; and time, which the queue shows. By Little's law waiting / running is the time that requests wait
+ * to the time that they run. Every request waits for the step under way, so that a busy vLLM that keeps up has short queues all the time,
+ * and one request of each engine's does not count.
  */
 export function utilisationOf(load: EngineLoad | null, runtime: RuntimeSpec): number | null {
   if (load === null || load.running === null || load.waiting === null || load.cacheUsage === null)
     return null;
   const { running, waiting, cacheUsage } = load;
-  if (waiting > 0) return Math.min(MAX_UTILISATION, 1 + waiting / Math.max(1, running));
   // Both are sums over the replica's engines, of which each has a batch of its own.
   const engines = countFlag(runtime, 'data-parallel-size') ?? 1;
   const sequences = countFlag(runtime, 'max-num-seqs');
   const batch = sequences === undefined ? 0 : running / (sequences * engines);
-  return Math.min(1, Math.max(cacheUsage, batch));
+  const queue = Math.max(0, waiting - engines) / Math.max(1, running);
+  const pressure = queue < FULL_QUEUE ? queue / FULL_QUEUE : 1 + queue - FULL_QUEUE;
+  return Math.min(MAX_UTILISATION, Math.max(Math.min(1, cacheUsage), Math.min(1, batch), pressure));
+}
+
+/** The load as it was noted last, and how long ago, in ms. */
+export interface NotedLoad {
+  load: number;
+  ago: number;
+}
+
+/**
+ * The serving's load, in replicas: the sum of the utilisations that are known, smoothed over the looks, so that no single look decides.
+ * What was not looked at for long begins at nothing.
+ */
+export function smoothedLoad(utilisations: readonly (number | null)[], before: NotedLoad | null): number {
+  if (before === null || before.ago > FORGOTTEN_AFTER_MS) return 0;
+  const now = utilisations.reduce<number>((sum, one) => sum + (one ?? 0), 0);
+  return now + (before.load - now) * Math.exp(-before.ago / SMOOTHING_MS);
 }
 
 /** Is every answering replica known, and are they idle on average? What cannot be seen is never idle (invariant 4). */
-export function isLow(utilisations: readonly (number | null)[], { shrinkBelow }: ScalingPolicy): boolean {
+export function isLow(
+  load: number,
+  utilisations: readonly (number | null)[],
+  { shrinkBelow }: ScalingPolicy,
+): boolean {
   if (utilisations.length === 0 || utilisations.includes(null)) return false;
-  return sumOf(utilisations) / utilisations.length < shrinkBelow;
+  return load / utilisations.length < shrinkBelow;
 }
 
 export interface Standing {
@@ -149,31 +179,27 @@ export interface Standing {
   replicas: number;
   floor: number;
   maximum: number;
-  /** Of each replica that answers. */
-  utilisations: readonly (number | null)[];
-  /** How long, in ms, the utilisation has been low without a gap; 0: it is not. */
+  /** In replicas, smoothed. */
+  load: number;
+  /** How long, in ms, every look has found it low; 0: this one did not. */
   lowFor: number;
 }
 
 /**
  * How many replicas the serving is to have now. Growth is the HPA's formula, ceil(replicas × utilisation / target), over the replicas that
- * answer: those that still load count as no work and as wanted, so that one burst is not answered anew every second. A replica that does
- * not say how busy it is counts as idle for growing and as busy for shrinking. Shrinking takes one replica at a time, each after its own
- * while of low utilisation, and only if the rest then stays under the target. The floor stands above the maximum: users come first, and
- * what costs too much is refused at preflight.
+ * answer: those that still load do no work and are wanted already, so that one burst is not answered anew at every look. A replica that
+ * does not say how busy it is counts as idle for growing and as busy for shrinking. Shrinking takes one replica at a time, each after its
+ * own while of low utilisation, and only if the rest then stays under the target. The floor stands above the maximum: users come first,
+ * and what costs too much is refused at preflight.
  */
 export function replicasFor(standing: Standing, scaling: ScalingPolicy): number {
-  const { replicas, floor, maximum, utilisations, lowFor } = standing;
+  const { replicas, floor, maximum, load, lowFor } = standing;
   if (scaling.by === 'autoscaler') return floor;
-  const needed = Math.ceil(sumOf(utilisations) / scaling.target - EPSILON);
+  const needed = Math.ceil(load / scaling.target - EPSILON);
   const most = Math.max(floor, maximum);
   if (needed > replicas) return clamp(needed, floor, most);
-  const shrinks = isLow(utilisations, scaling) && lowFor >= scaling.shrinkAfter && needed < replicas;
+  const shrinks = lowFor >= scaling.shrinkAfter && needed < replicas;
   return clamp(shrinks ? replicas - 1 : replicas, floor, most);
-}
-
-function sumOf(utilisations: readonly (number | null)[]): number {
-  return utilisations.reduce<number>((sum, one) => sum + (one ?? 0), 0);
 }
 
 function clamp(value: number, least: number, most: number): number {

@@ -84,6 +84,12 @@ function world(t: TestContext, over: (adapter: ServingAdapter) => Partial<Servin
         `vllm:num_requests_running ${running}\nvllm:num_requests_waiting ${waiting}\nvllm:kv_cache_usage_perc ${cacheUsage}\n`,
       ),
     sayNothing: () => rmSync(loadFile),
+    /** As if the load had been the same for long: one look later it is what the engines say. */
+    lasting: (serving: string, load: number) =>
+      db.query('update servings set load = $2, load_at = clock_timestamp() where digest = $1', [
+        serving,
+        load,
+      ]),
     scaledBy: (scaling: Partial<ScalingPolicy>) => ({
       serving: { ...defaultPolicy.serving, scaling: { ...defaultPolicy.serving.scaling, ...scaling } },
     }),
@@ -225,19 +231,23 @@ test('a serving that two applications share has the replicas of both, and keeps 
 });
 
 test('load brings replicas at once, and takes them away one by one after a while, when no gateway uses them any more', async (t) => {
-  const { application, releases, provide, loaded, say, scaledBy, living, keep, row, adapter } = world(t);
+  const { application, releases, provide, loaded, say, lasting, scaledBy, living, keep, row, adapter } =
+    world(t);
   say(0, 0, 0);
   const options = { application, runtime: loaded(1), policy: scaledBy({ maxReplicas: 3 }) };
   const { candidateServing: serving } = await releases.established(options, provide);
   await keep();
   assert.equal((await row(serving)).replicas, 1);
 
-  // 8 running and 8 waiting: twice what one replica can, 2 / 0.8 replicas.
-  say(8, 8, 1);
+  // A long queue: twice what one replica can, 2 / 0.8 replicas. One look alone does not decide that.
+  say(8, 80, 1);
   const published = async (): Promise<number> => {
     await keep();
     return (await row(serving)).endpoints.length;
   };
+  await keep();
+  assert.equal((await row(serving)).replicas, 1);
+  await lasting(serving, 2);
   await keep();
   assert.equal((await row(serving)).replicas, 3);
   await until('three answer', published, (count) => count === 3);
@@ -245,6 +255,8 @@ test('load brings replicas at once, and takes them away one by one after a while
   assert.equal(living().length, 3);
 
   say(0, 0, 0.1);
+  await keep();
+  await lasting(serving, 0.3);
   await keep();
   await keep();
   assert.equal((await row(serving)).replicas, 3);
@@ -284,10 +296,12 @@ test('load brings replicas at once, and takes them away one by one after a while
 });
 
 test('what does not say how busy it is loses no replica, and the while begins anew', async (t) => {
-  const { application, releases, provide, loaded, say, sayNothing, scaledBy, keep, row } = world(t);
-  say(8, 1, 1);
+  const { application, releases, provide, loaded, say, sayNothing, lasting, scaledBy, keep, row } = world(t);
+  say(8, 80, 1);
   const options = { application, runtime: loaded(1), policy: scaledBy({ maxReplicas: 2 }) };
   const { candidateServing: serving } = await releases.established(options, provide);
+  await keep();
+  await lasting(serving, 2);
   await until(
     'two answer',
     async () => {
@@ -297,6 +311,7 @@ test('what does not say how busy it is loses no replica, and the while begins an
     (count) => count === 2,
   );
   say(0, 0, 0);
+  await lasting(serving, 0);
   await keep();
   await db.query(`update servings set low_since = low_since - interval '1 day' where digest = $1`, [serving]);
   sayNothing();

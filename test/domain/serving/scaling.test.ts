@@ -9,8 +9,10 @@ import {
   isLow,
   maximumOf,
   replicasFor,
+  type Standing,
   scalingProblem,
   shareOf,
+  smoothedLoad,
   utilisationOf,
 } from '../../../domain/serving/scaling.ts';
 import type { ScalingPolicy } from '../../../domain/serving/serving.ts';
@@ -126,22 +128,31 @@ test('a policy that contradicts itself is found', () => {
   assert.equal(scalingProblem(scaling({ maxCostPerHour: 5, gpuHourPrice: 1 })), null);
 });
 
-test('utilisation is the fuller of cache and batch, and above 1 when requests wait', () => {
+test('utilisation is the fullest of cache, batch and queue', () => {
   const flags = (over: Record<string, number>) => exampleRuntime(1, over);
   const load = (running: number, waiting: number, cacheUsage: number) => ({ running, waiting, cacheUsage });
+  const two = { 'max-num-seqs': 10, 'data-parallel-size': 2 };
   const cases: [ReturnType<typeof load>, Record<string, number>, number][] = [
     [load(0, 0, 0), {}, 0],
     [load(5, 0, 0.4), {}, 0.4],
     [load(5, 0, 0.4), { 'max-num-seqs': 10 }, 0.5],
-    [load(5, 0, 0.4), { 'max-num-seqs': 10, 'data-parallel-size': 2 }, 0.4],
-    [load(8, 0, 0.1), { 'max-num-seqs': 10, 'data-parallel-size': 2 }, 0.4],
-    [load(8, 4, 0.1), {}, 1.5],
-    [load(8, 1, 0.99), {}, 1.125],
-    [load(0, 1, 0), {}, 2],
+    [load(5, 0, 0.4), two, 0.4],
+    [load(8, 0, 0.1), two, 0.4],
+    // One that waits has just come; with two engines, two.
+    [load(8, 1, 0.1), {}, 0.1],
+    [load(8, 2, 0.1), two, 0.4],
+    // A busy one that keeps up: 200 run, 3 wait for the step under way.
+    [load(200, 3, 0.5), {}, 0.5],
+    // Waiting for 4 % of the time that they run, for a tenth, for half of it.
+    [load(100, 5, 0.1), {}, 0.4],
+    [load(100, 11, 0.1), {}, 1],
+    [load(100, 51, 0.1), {}, 1.4],
+    [load(0, 2, 0), {}, 1.9],
     [load(8, 900, 0.5), {}, 2],
   ];
   for (const [figures, given, expected] of cases) {
-    assert.equal(utilisationOf(figures, flags(given)), expected, JSON.stringify([figures, given]));
+    const found = utilisationOf(figures, flags(given)) ?? -1;
+    assert.ok(Math.abs(found - expected) < 1e-9, `${JSON.stringify([figures, given])}: ${found}`);
   }
   for (const missing of ['running', 'waiting', 'cacheUsage']) {
     assert.equal(utilisationOf({ ...load(1, 1, 1), [missing]: null }, exampleRuntime()), null, missing);
@@ -149,60 +160,73 @@ test('utilisation is the fuller of cache and batch, and above 1 when requests wa
   assert.equal(utilisationOf(null, exampleRuntime()), null);
 });
 
-test('waiting requests always mean full', () => {
+test('a longer queue never looks less busy, and a queue that grows means full', () => {
   const count = fc.integer({ min: 0, max: 5_000 });
+  const share = fc.double({ min: 0, max: 1, noNaN: true });
   fc.assert(
-    fc.property(
-      count,
-      fc.integer({ min: 1, max: 5_000 }),
-      fc.double({ min: 0, max: 1, noNaN: true }),
-      (running, waiting, cacheUsage) => {
-        const utilisation = utilisationOf({ running, waiting, cacheUsage }, exampleRuntime()) ?? 0;
-        assert.ok(utilisation > 1 && utilisation <= 2);
-      },
-    ),
+    fc.property(count, count, count, share, (running, waiting, more, cacheUsage) => {
+      const of = (queue: number) =>
+        utilisationOf({ running, waiting: queue, cacheUsage }, exampleRuntime()) ?? Number.NaN;
+      assert.ok(of(waiting + more) >= of(waiting));
+      assert.ok(of(waiting) >= 0 && of(waiting) <= 2);
+      assert.ok(of(Math.ceil(running * 0.1) + 2) >= 1);
+    }),
   );
+});
+
+/** The load after looks every so many ms, each of which finds the same. */
+function after(looks: number, everyMs: number, utilisations: (number | null)[], load = 0): number {
+  for (let look = 0; look < looks; look++) load = smoothedLoad(utilisations, { load, ago: everyMs });
+  return load;
+}
+
+test('no single look decides; what lasts half a minute does, however often one looks', () => {
+  assert.equal(smoothedLoad([2], null), 0);
+  assert.equal(smoothedLoad([2], { load: 3, ago: 60_001 }), 0);
+  assert.ok(after(1, 1_000, [2]) < 0.1);
+  assert.ok(after(30, 1_000, [1]) > 0.6 && after(30, 1_000, [1]) < 0.65);
+  assert.ok(Math.abs(after(30, 1_000, [1]) - after(3, 10_000, [1])) < 1e-9);
+  assert.ok(Math.abs(after(600, 1_000, [0.5, null, 0.25]) - 0.75) < 1e-6);
+  // An idle serving that sees a queue in every tenth look stays idle.
+  let load = 0;
+  for (let look = 0; look < 300; look++) {
+    load = smoothedLoad([look % 10 === 0 ? 1 : 0.05], { load, ago: 1_000 });
+    assert.ok(load < 0.3);
+  }
+});
+
+test('what says nothing is not idle', () => {
+  assert.ok(isLow(0.5, [0.25, 0.25], scaling()));
+  assert.ok(!isLow(0.6, [0.3, 0.3], scaling()));
+  assert.ok(!isLow(0, [0, null], scaling()));
+  assert.ok(!isLow(0, [], scaling()));
 });
 
 test('demand decides between floor and maximum', () => {
   const minutes = 60_000;
-  const cases: [string, Partial<Parameters<typeof replicasFor>[0]>, Partial<ScalingPolicy>, number][] = [
-    ['at the target', { replicas: 2, utilisations: [0.8, 0.8] }, {}, 2],
-    ['over it: at once', { replicas: 2, utilisations: [0.81, 0.81] }, {}, 3],
-    ['one is full, the other idle', { replicas: 2, utilisations: [1, 0.2] }, {}, 2],
-    ['a queue', { replicas: 2, utilisations: [2, 2] }, {}, 5],
-    ['a queue, and three load already', { replicas: 5, utilisations: [2, 2] }, {}, 5],
-    ['a queue, beyond the maximum', { replicas: 2, utilisations: [2, 2], maximum: 4 }, {}, 4],
-    ['a floor above the maximum', { replicas: 2, floor: 6, maximum: 4, utilisations: [0.1, 0.1] }, {}, 6],
-    ['more than the maximum allows', { replicas: 8, maximum: 4, utilisations: [0.5] }, {}, 4],
-    ['low, not for long enough', { replicas: 3, utilisations: [0, 0, 0], lowFor: 10 * minutes - 1 }, {}, 3],
-    ['low for long: one step', { replicas: 3, utilisations: [0, 0, 0], lowFor: 10 * minutes }, {}, 2],
-    ['low at the floor', { replicas: 2, floor: 2, utilisations: [0, 0], lowFor: 60 * minutes }, {}, 2],
-    ['in between for long', { replicas: 3, utilisations: [0.3, 0.3, 0.3], lowFor: 60 * minutes }, {}, 3],
-    [
-      'one says nothing: no shrinking',
-      { replicas: 3, utilisations: [0, null, 0], lowFor: 60 * minutes },
-      {},
-      3,
-    ],
-    ['one says nothing: growing', { replicas: 2, utilisations: [2, null] }, {}, 3],
-    ['nobody answers', { replicas: 3, utilisations: [], lowFor: 60 * minutes }, {}, 3],
-    ['below the floor', { replicas: 1, floor: 2, utilisations: [] }, {}, 2],
+  const cases: [string, Partial<Standing>, Partial<ScalingPolicy>, number][] = [
+    ['at the target', { replicas: 2, load: 1.6 }, {}, 2],
+    ['over it: at once', { replicas: 2, load: 1.62 }, {}, 3],
+    ['a queue', { replicas: 2, load: 4 }, {}, 5],
+    ['a queue, and three load already', { replicas: 5, load: 4 }, {}, 5],
+    ['a queue, beyond the maximum', { replicas: 2, load: 4, maximum: 4 }, {}, 4],
+    ['a floor above the maximum', { replicas: 2, floor: 6, maximum: 4, load: 0.2 }, {}, 6],
+    ['more than the maximum allows', { replicas: 8, maximum: 4, load: 0.5 }, {}, 4],
+    ['low, not for long enough', { replicas: 3, lowFor: 10 * minutes - 1 }, {}, 3],
+    ['low for long: one step', { replicas: 3, lowFor: 10 * minutes }, {}, 2],
+    ['low at the floor', { replicas: 2, floor: 2, lowFor: 60 * minutes }, {}, 2],
+    ['not low', { replicas: 3, load: 0.9, lowFor: 0 }, {}, 3],
+    ['below the floor', { replicas: 1, floor: 2 }, {}, 2],
     [
       'the rest would be over the target',
-      { replicas: 2, utilisations: [0.55, 0.55], lowFor: 60 * minutes },
+      { replicas: 2, load: 1.1, lowFor: 60 * minutes },
       { shrinkBelow: 0.6 },
       2,
     ],
-    [
-      'an autoscaler has its own figures',
-      { replicas: 1, floor: 2, utilisations: [2] },
-      { by: 'autoscaler' },
-      2,
-    ],
-    ['and follows the floor down', { replicas: 4, floor: 2, utilisations: [] }, { by: 'autoscaler' }, 2],
+    ['an autoscaler has its own figures', { replicas: 1, floor: 2, load: 4 }, { by: 'autoscaler' }, 2],
+    ['and follows the floor down', { replicas: 4, floor: 2 }, { by: 'autoscaler' }, 2],
   ];
-  const standing = { replicas: 1, floor: 1, maximum: 10, utilisations: [], lowFor: 0 };
+  const standing = { replicas: 1, floor: 1, maximum: 10, load: 0, lowFor: 0 };
   for (const [what, over, policy, expected] of cases) {
     assert.equal(replicasFor({ ...standing, ...over }, scaling(policy)), expected, what);
   }
@@ -214,16 +238,13 @@ const policies = fc
     below: fc.double({ min: 0, max: 0.99, noNaN: true }),
   })
   .map(({ target, below }) => scaling({ target, shrinkBelow: target * below }));
-const figures = fc.array(fc.option(fc.double({ min: 0, max: 2, noNaN: true })), { maxLength: 12 });
-const standings = fc
-  .record({
-    replicas: fc.integer({ min: 1, max: 12 }),
-    floor: fc.integer({ min: 1, max: 12 }),
-    maximum: fc.integer({ min: 0, max: 12 }),
-    utilisations: figures,
-    lowFor: fc.integer({ min: 0, max: 2 * defaultScaling.shrinkAfter }),
-  })
-  .map((standing) => ({ ...standing, utilisations: standing.utilisations.slice(0, standing.replicas) }));
+const standings = fc.record({
+  replicas: fc.integer({ min: 1, max: 12 }),
+  floor: fc.integer({ min: 1, max: 12 }),
+  maximum: fc.integer({ min: 0, max: 12 }),
+  load: fc.double({ min: 0, max: 24, noNaN: true }),
+  lowFor: fc.integer({ min: 0, max: 2 * defaultScaling.shrinkAfter }),
+});
 
 test('never below the floor, never above the maximum but for the floor, never more than one step down within them', () => {
   fc.assert(
@@ -232,41 +253,34 @@ test('never below the floor, never above the maximum but for the floor, never mo
       const next = replicasFor(standing, policy);
       assert.ok(next >= floor);
       assert.ok(next <= Math.max(floor, maximum));
-      if (replicas <= Math.max(floor, maximum)) assert.ok(next >= replicas - 1);
-      if (next < replicas && replicas <= Math.max(floor, maximum)) {
-        assert.ok(isLow(standing.utilisations, policy) && standing.lowFor >= policy.shrinkAfter);
-        assert.ok(!standing.utilisations.includes(null) && standing.utilisations.length > 0);
-      }
+      if (replicas > Math.max(floor, maximum) || next >= replicas) return;
+      assert.equal(next, replicas - 1);
+      assert.ok(standing.lowFor >= policy.shrinkAfter);
     }),
   );
 });
 
 test('more load never means fewer replicas', () => {
   fc.assert(
-    fc.property(standings, policies, fc.double({ min: 0, max: 1, noNaN: true }), (standing, policy, more) => {
-      const busier = standing.utilisations.map((one) => (one === null ? null : one + more));
-      assert.ok(replicasFor({ ...standing, utilisations: busier }, policy) >= replicasFor(standing, policy));
+    fc.property(standings, policies, fc.double({ min: 0, max: 9, noNaN: true }), (standing, policy, more) => {
+      const busier = { ...standing, load: standing.load + more };
+      assert.ok(replicasFor(busier, policy) >= replicasFor(standing, policy));
     }),
   );
 });
 
-test('a load that stays brings replicas once: it neither grows nor shrinks again', () => {
+test('a load that stays settles: replicas do not come and go, and none has more than the target', () => {
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 9 }),
-      fc.double({ min: 0, max: 2, noNaN: true }),
+      fc.double({ min: 0, max: 18, noNaN: true }),
       policies,
-      (replicas, each, policy) => {
-        const total = replicas * each;
-        const spread = (over: number) => Array.from({ length: over }, () => total / over);
-        const standing = { floor: 1, maximum: 1_000, lowFor: policy.shrinkAfter };
+      (replicas, load, policy) => {
+        const standing = { floor: 1, maximum: 1_000, load, lowFor: policy.shrinkAfter };
         let now = replicas;
-        for (let look = 0; look < 30; look++) {
-          now = replicasFor({ ...standing, replicas: now, utilisations: spread(now) }, policy);
-        }
-        // Settled, and not by going up and down.
-        assert.equal(replicasFor({ ...standing, replicas: now, utilisations: spread(now) }, policy), now);
-        assert.ok(total / now <= policy.target + 1e-6);
+        for (let look = 0; look < 30; look++) now = replicasFor({ ...standing, replicas: now }, policy);
+        assert.equal(replicasFor({ ...standing, replicas: now }, policy), now);
+        assert.ok(load / now <= policy.target + 1e-6);
       },
     ),
   );
