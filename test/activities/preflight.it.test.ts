@@ -90,7 +90,10 @@ test('the 32K × 50 case is refused with its figures and the ways out', async ()
     summary,
     /^1 of 8 checks failed\nKV cache fits: CAPACITY_EXCEEDED: 50 requests × 32768 tokens want 500 GiB/,
   );
-  assert.match(summary, /One of: lower --max-model-len to \d+, and give longer inputs an instance .*; hold 14 concurrent/);
+  assert.match(
+    summary,
+    /One of: lower --max-model-len to \d+, and give longer inputs an instance .*; hold 14 concurrent/,
+  );
 });
 
 test('every item that fails is told, each with its remedy', async () => {
