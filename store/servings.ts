@@ -4,6 +4,7 @@ import type { Restarts } from '../domain/serving/restarts.ts';
 import type { Carried, NotedLoad } from '../domain/serving/scaling.ts';
 import type { ScalingPolicy, Serving, ServingOrigin, WantedServing } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
+import { Turns } from './turns.ts';
 
 export interface ServingRow extends WantedServing {
   /** Base URLs of ready replicas as the gateways were told. */
@@ -197,19 +198,31 @@ export async function noteRestart(db: Queryable, digest: string, count: number):
   ]);
 }
 
+/** Waiting for longer, ms, tells its caller to try again later. */
+const TURN_MS = 20_000;
+
+/** Of each pool a third of its connections: whoever holds a lock uses two, and the last third is for everything else. */
+const turnsOf = new WeakMap<Database, Turns>();
+
 /**
  * Runs `work` while nobody else creates or removes the serving: what decides about a serving and what acts on the decision must not be
- * parted by another worker.
+ * parted by another worker. A lock costs a connection for as long as the work waits for a cluster; so only some are held or waited for at
+ * once, that a cluster which hangs cannot take the connections with which an abort moves traffic (invariant 5).
+ * @throws SlipwayError DEPENDENCY_UNAVAILABLE when its turn does not come
  */
 export async function withServingLock<T>(
   db: Database,
   digest: string,
   work: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
-  return inTransaction(db, async (tx) => {
-    await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway serving ' || $1, 0))`, [digest]);
-    return work(tx);
-  });
+  const turns = turnsOf.get(db) ?? new Turns(Math.max(1, Math.floor((db.options.max ?? 10) / 3)));
+  turnsOf.set(db, turns);
+  return turns.take(TURN_MS, () =>
+    inTransaction(db, async (tx) => {
+      await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway serving ' || $1, 0))`, [digest]);
+      return work(tx);
+    }),
+  );
 }
 
 /** The generation of the route table as it stands. */
