@@ -32,6 +32,8 @@ const TIMEOUT_MS = 15_000;
 /** Pauses before a refused or lost request is sent again, ms; then the caller decides. */
 const PAUSES_MS = [200, 500, 1_000, 2_000];
 const LONGEST_PAUSE_MS = 5_000;
+/** After so long, ms, nothing is sent again: a server that hangs must be told of before the attempt of an activity (a minute) is over. */
+const PATIENCE_MS = 20_000;
 
 /** Connections are kept and shared for so long; then credentials that a file or a program renewed are taken up. */
 const RENEW_CONNECTIONS_MS = 60_000;
@@ -94,12 +96,14 @@ export function createHttp(config: KubeConfig): Http {
   }
 
   async function send(request: KubernetesRequest): Promise<string> {
+    const since = performance.now();
     for (const pause of PAUSES_MS) {
       try {
         return await attempt(request);
       } catch (error) {
         request.signal?.throwIfAborted();
         if (error instanceof KubernetesError && !isPassing(error)) throw error;
+        if (performance.now() - since > PATIENCE_MS) throw error;
         const asked = error instanceof KubernetesError && error.retryAfter !== null ? error.retryAfter : 0;
         const wait = Math.min(Math.max(pause, asked * 1_000), LONGEST_PAUSE_MS);
         await delay(wait, undefined, request.signal ? { signal: request.signal } : {});
