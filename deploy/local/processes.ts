@@ -120,6 +120,20 @@ export class ManagedProcess {
     return this;
   }
 
+  /** Starts it again whenever it ends by itself, and tells so, until the supervisor stops; a second apart, for what cannot run. */
+  async keepUp(say: (line: string) => void): Promise<void> {
+    for (;;) {
+      const exit = await this.#exited;
+      if (this.#supervisor.stopping) return;
+      say(`${this.spec.name} ${this.#describe(exit)}; starting it again (its log: ${this.spec.logFile})`);
+      await delay(1_000);
+      if (this.#supervisor.stopping) return;
+      await this.start().catch((error: unknown) => {
+        say(error instanceof Error ? error.message : String(error));
+      });
+    }
+  }
+
   /** Asks for an orderly end, kills after the grace, and returns when the whole group is gone. */
   async stop(): Promise<void> {
     const pid = this.#child?.pid;
@@ -200,6 +214,10 @@ export class Supervisor {
 
   get mark(): string {
     return this.#mark;
+  }
+
+  get stopping(): boolean {
+    return this.#stopping !== undefined;
   }
 
   /** Prepares a process without starting it. */

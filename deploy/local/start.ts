@@ -25,7 +25,10 @@ const { values } = parseArgs({
 const state = values.state ?? join(DEFAULT_STATE, values.stack ? 'stack' : 'example');
 const say = (line: string): void => console.log(line);
 const supervisor = new Supervisor();
-supervisor.stopOnSignals(() => stopServings(state));
+supervisor.stopOnSignals(() => {
+  say('Stopping everything …');
+  return stopServings(state);
+});
 
 async function main(): Promise<number> {
   const started = performance.now();
@@ -38,6 +41,7 @@ async function main(): Promise<number> {
     ...(values.kubernetes ? { kubernetes: { simulator: simulatorEnv } } : {}),
   });
   const slipway = await startSlipway(supervisor, stack, say);
+  for (const part of [slipway.api, slipway.gateway, slipway.worker, slipway.evaluator]) void part.keepUp(say);
   if (values.stack) {
     tellAddresses(stack, slipway);
     return untilStopped();

@@ -202,3 +202,26 @@ test('a crash of the supervisor leaves no process', async () => {
   program.kill('SIGABRT');
   await gone(...pids);
 });
+
+test('a part that is kept up is started again when it dies, and not when everything stops', async () => {
+  const part = await supervisor.start({
+    name: 'Kept part',
+    command: node,
+    args: stays('kept'),
+    logFile,
+    ready: async () => (await pidOf('kept')) > 0,
+  });
+  const told: string[] = [];
+  const kept = part.keepUp((line) => told.push(line));
+  const first = part.pid;
+  await part.kill('SIGKILL');
+  await waitUntil('it runs again', () => part.pid !== undefined && part.pid !== first, { timeoutMs: 15_000 });
+  assert.match(
+    told.join('\n'),
+    /Kept part was ended by SIGKILL; starting it again \(its log: .*child\.log\)/,
+  );
+  await supervisor.stopAll();
+  await kept;
+  assert.equal(part.pid, undefined);
+  assert.equal(told.length, 1);
+});
