@@ -30,7 +30,8 @@ describe('Endpoints', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 6 }),
-        fc.array(fc.option(fc.nat(50), { nil: null }), { maxLength: 200 }),
+        // As many begin as end, and for long: else there is rarely a second one at an endpoint.
+        fc.array(fc.oneof(fc.constant(null), fc.nat(50)), { maxLength: 200, size: 'max' }),
         (n, steps) => {
           const endpoints = new Endpoints();
           const names = Array.from({ length: n }, (_, i) => `e${i}`);

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 import { createKubernetesClient } from '../../../adapters/kubernetes/client.ts';
 import { resources } from '../../../adapters/kubernetes/resources.ts';
-import { answer, refuse, startScript } from './script.ts';
+import { answer, type Line, refuse, startScript } from './script.ts';
 
 const place = { namespace: 'n', name: 'x' };
 const denied = refuse(
@@ -108,4 +109,47 @@ test('an object that is another one by its uid is neither removed nor changed', 
     null,
   );
   assert.equal(requests.length, 2);
+});
+
+/** Answers with the request itself: its headers, query and body. */
+const echo: Line = async (response, url, sent) => {
+  const body = await text(sent);
+  const { accept } = sent.headers;
+  const query = Object.fromEntries(url.searchParams);
+  response.end(JSON.stringify({ accept, query, body: body === '' ? null : JSON.parse(body) }));
+};
+
+test('a removal means one object by its uid, and says what becomes of what belongs to it', async (t) => {
+  const bodies: unknown[] = [];
+  const keep: Line = async (response, _, sent) => {
+    bodies.push(JSON.parse(await text(sent)));
+    response.end('{}');
+  };
+  const { config } = await startScript(t, [keep, keep]);
+  const client = createKubernetesClient(config);
+  const options = { uid: '1', propagation: 'foreground', gracePeriodSeconds: 0 } as const;
+  assert.equal(await client.remove(resources.pods, place, options), true);
+  assert.equal(await client.remove(resources.pods, place), true);
+  const kind = { apiVersion: 'v1', kind: 'DeleteOptions' };
+  assert.deepEqual(bodies, [
+    { ...kind, propagationPolicy: 'Foreground', preconditions: { uid: '1' }, gracePeriodSeconds: 0 },
+    { ...kind, propagationPolicy: 'Background' },
+  ]);
+});
+
+test('a dry run says so to the server; fields that it does not know are refused, and conflicts are won', async (t) => {
+  const { config } = await startScript(t, [echo, echo]);
+  const client = createKubernetesClient(config);
+  const apply = (dryRun: boolean) =>
+    client.apply<{ query: object }>(resources.pods, place, {}, { fieldManager: 'f', dryRun });
+  const applied = { fieldManager: 'f', force: 'true', fieldValidation: 'Strict' };
+  assert.deepEqual((await apply(true))?.query, { ...applied, dryRun: 'All' });
+  assert.deepEqual((await apply(false))?.query, applied);
+});
+
+test('of an object whose metadata is asked for nothing else is sent', async (t) => {
+  const { config } = await startScript(t, [echo]);
+  const client = createKubernetesClient(config);
+  const got = await client.get<{ accept: string }>(resources.secrets, place, { metadataOnly: true });
+  assert.match(got?.accept ?? '', /as=PartialObjectMetadata/);
 });

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { KubeConfig } from '@kubernetes/client-node';
 
 /** A server that plays a script: what a real one says only after minutes or by accident. Each request takes the next line. */
-export type Line = (response: ServerResponse, request: URL) => void;
+export type Line = (response: ServerResponse, request: URL, sent: IncomingMessage) => void;
 
 /** The server's credentials, and the requests that it gets. What comes after the script is answered with an open stream. */
 export async function startScript(
@@ -17,7 +17,7 @@ export async function startScript(
     requests.push(url);
     const line = script[requests.length - 1];
     if (line === undefined) response.writeHead(200).flushHeaders();
-    else line(response, url);
+    else line(response, url, request);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   t.after(() => {

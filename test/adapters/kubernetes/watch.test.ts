@@ -11,6 +11,7 @@ async function played(t: TestContext, script: Line[]) {
   const { config, requests } = await startScript(t, script);
   const ending = new AbortController();
   const said: string[] = [];
+  const outages: unknown[] = [];
   const watching = watchObjects<WatchedObject>({
     config,
     client: createKubernetesClient(config),
@@ -19,6 +20,9 @@ async function played(t: TestContext, script: Line[]) {
     labelSelector: 'a=b',
     onList: (objects) => said.push(`list ${objects.map(({ metadata }) => metadata.name).join(' ')}`),
     onChange: (type, { metadata }) => said.push(`${type} ${metadata.name}`),
+    onTouch: (error) => {
+      if (error !== null) outages.push(error);
+    },
     log: silentLog,
     signal: ending.signal,
   });
@@ -26,7 +30,7 @@ async function played(t: TestContext, script: Line[]) {
     ending.abort();
     await watching;
   });
-  return { requests, said, end: () => ending.abort(), watching };
+  return { requests, said, outages, end: () => ending.abort(), watching };
 }
 
 const list = (version: string, ...names: string[]): Line =>
@@ -67,6 +71,9 @@ test('a watch that ends goes on from the last version that it saw, also that of 
   for (const { searchParams } of watches) {
     assert.equal(searchParams.get('allowWatchBookmarks'), 'true');
     assert.equal(searchParams.get('labelSelector'), 'a=b');
+    // The client library gives a silent watch up after 30 s: one that the server ends before is not an outage.
+    const seconds = Number(searchParams.get('timeoutSeconds'));
+    assert.ok(seconds > 0 && seconds < 30, String(seconds));
   }
 });
 
@@ -125,4 +132,14 @@ test('the signal ends it while it is connected', async (t) => {
   end();
   await watching;
   assert.equal(requests.length, 2);
+});
+
+test('watches that end at once and say nothing are an outage, not a reason to ask without a pause', async (t) => {
+  const { outages, said } = await played(t, [list('1'), stream(), stream(), stream()]);
+  await until(
+    'three of them',
+    () => outages.length,
+    (count) => count === 3,
+  );
+  assert.deepEqual(said, ['list ']);
 });

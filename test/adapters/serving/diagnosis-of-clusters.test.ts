@@ -360,6 +360,36 @@ const cases: Case[] = [
     lasting: true,
     message: /^the image vllm@sha256:0 cannot be pulled: no name$/,
   },
+  {
+    what: 'of two images that cannot be pulled the one that never can',
+    pods: [waiting('ErrImagePull', 'timeout'), waiting('InvalidImageName', 'no name')],
+    lasting: true,
+    message: /no name$/,
+  },
+  {
+    what: 'a pod that had its name before had the trouble',
+    pods: [pod({ started: true })],
+    events: [
+      event('Unhealthy', 'Readiness probe failed', {
+        involvedObject: { kind: 'Pod', name: 'pod-1', uid: 'uid-of-another' },
+      }),
+    ],
+    lasting: null,
+  },
+  {
+    what: 'an overdue Deployment whose replicas all came after all',
+    deployment: deployment({}, [overdue]),
+    pods: [readyPod()],
+    lasting: null,
+  },
+  {
+    what: 'a replica that does not answer its probe, without what users said',
+    pods: [pod({ started: true })],
+    events: [event('Unhealthy', 'Readiness probe failed: HTTP 503')],
+    evidence: { log: 'Request 1 details: prompt: "I am Ada"\nGPU lost' },
+    lasting: false,
+    message: /^(?!.*Ada).*The end of its log:\nGPU lost$/s,
+  },
 ];
 
 for (const { what, lasting, message, remedy, evidence = {}, ...seen } of cases) {

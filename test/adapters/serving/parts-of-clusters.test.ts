@@ -152,6 +152,10 @@ test('states: absent, starting, ready, stopping', () => {
     state({ deployment: { ...deployment(), metadata: going }, pods: [readyPod()] }).state,
     'stopping',
   );
+  const two = { ...deployment(), spec: { ...deployment().spec, replicas: 2 } };
+  const half = state({ deployment: two, pods: [readyPod()] });
+  assert.deepEqual([half.state, half.ready, half.wanted], ['starting', 1, 2]);
+  assert.equal(state({ pods: [readyPod(), pod({}, { phase: 'Failed' })] }).gpus, 1);
   const orphan = state({ deployment: null, pods: [pod()] });
   assert.deepEqual(
     [orphan.state, orphan.gpus, orphan.since],
