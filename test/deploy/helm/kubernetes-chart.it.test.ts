@@ -12,7 +12,7 @@ import {
 } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { neededPermissions } from '../../../adapters/serving/kubernetes/permissions.ts';
-import { parseClusterSettings } from '../../../domain/kubernetes/settings.ts';
+import { clusterSettingsSchema, parseClusterSettings } from '../../../domain/kubernetes/settings.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
 import { startPrometheus, type TestPrometheus } from '../../support/stack.ts';
 import { image, renderChart } from './chart.ts';
@@ -45,6 +45,10 @@ const installations: Record<string, object> = {
         { build: '2026-11.1', digest: `sha256:${'c'.repeat(64)}` },
       ],
     },
+    extraEnv: [{ name: 'NODE_EXTRA_CA_CERTS', value: '/ca/ca.crt' }],
+    extraVolumes: [{ name: 'ca', configMap: { name: 'ca' } }],
+    extraVolumeMounts: [{ name: 'ca', mountPath: '/ca' }],
+    evaluator: { criteria: 'Is it kind?' },
     podLabels: { team: 'llm' },
     nodeSelector: { 'kubernetes.io/arch': 'amd64' },
     tolerations: [{ key: 'infra', operator: 'Exists' }],
@@ -141,6 +145,46 @@ test("the worker's roles hold what its adapter asks for, and nothing more", asyn
 test('an image that is not pinned by its digest is refused', async () => {
   await assert.rejects(renderChart({ image: { ...image, digest: 'latest' } }), /digest/);
   await assert.rejects(renderChart({ image: { ...image, repository: '' } }), /repository/);
+});
+
+test('values that nobody reads are refused', async () => {
+  for (const [values, named] of [
+    [{ ingress: {} }, /ingress/],
+    [{ image: { ...image, tag: 'v1' } }, /tag/],
+    [{ cluster: { gpu: {} } }, /gpu/],
+  ] as const) {
+    await assert.rejects(renderChart({ image, ...values }), named);
+  }
+});
+
+test("the chart knows every setting of a cluster that Slipway's own schema has", async () => {
+  const file = new URL('../../../deploy/helm/slipway/values.schema.json', import.meta.url);
+  const { properties } = JSON.parse(await readFile(file, 'utf8'));
+  assert.deepEqual(
+    Object.keys(properties.cluster.properties).sort(),
+    Object.keys(clusterSettingsSchema.shape).sort(),
+  );
+});
+
+test('what is mounted and set besides reaches every container', async () => {
+  const rendered = await renderChart(installations.everything ?? {});
+  const pods = [...workloads(rendered), ...rendered.filter(({ kind }) => kind === 'Job')] as V1Deployment[];
+  assert.equal(pods.length, 8);
+  for (const { metadata, spec } of pods) {
+    const [container] = spec?.template.spec?.containers ?? [];
+    assert.ok(
+      container?.env?.some(({ name }) => name === 'NODE_EXTRA_CA_CERTS'),
+      metadata?.name,
+    );
+    assert.ok(
+      container?.volumeMounts?.some(({ name }) => name === 'ca'),
+      metadata?.name,
+    );
+    assert.ok(
+      spec?.template.spec?.volumes?.some(({ name }) => name === 'ca'),
+      metadata?.name,
+    );
+  }
 });
 
 test('Prometheus can read every alert', async () => {
