@@ -102,11 +102,22 @@ function configuration(text: string): Diagnosis {
 function image(name: string, text: string): Diagnosis {
   const access = /denied|unauthorized|authentication|403|401/i.test(text);
   return {
-    message: `the image ${name} cannot be pulled: ${text}`,
+    message: `the image ${name} cannot be pulled: ${pullWords(text)}`,
     remedy: access
       ? "Name a secret with access to the registry as imagePullSecrets in the cluster's settings, or correct the image"
       : "Correct runtime.image or the image of the cluster's settings; the nodes must reach its registry",
   };
+}
+
+/** What each layer puts before the registry's own words: the image's name once more. Source: kubelet and containerd. */
+const layers =
+  /^(back-off pulling image "[^"]*": \w+: |failed to pull image "[^"]*": |rpc error: code = \w+ desc = |failed to pull and unpack image "[^"]*": |failed to resolve (reference|image) "[^"]*": )/i;
+
+function pullWords(text: string): string {
+  let words = text;
+  while (layers.test(words)) words = words.replace(layers, '');
+  // At last the registry's client names the image, too.
+  return words.replace(/^[^\s:]+([:@][^\s:]+)*: (?=not found$)/, '');
 }
 
 type Ending = Extract<Finding, { cause: 'ending' }>;
@@ -114,7 +125,7 @@ type Probe = Extract<Finding, { cause: 'probe' }>;
 
 function ending({ pod, container, ends, last }: Ending, evidence: Evidence): Diagnosis {
   // The kubelet keeps the end of the log in the message of a container that failed, also for those who may not read logs.
-  const log = logTail(evidence.log ?? last.message ?? '');
+  const log = logTail(evidence.log ?? '') || logTail(last.message ?? '');
   const often = ends === 1 ? 'ended' : `ended ${times(ends)}`;
   const how = `${container} in pod ${pod.metadata.name} ${often}, ${endedBy(last)}`;
   if (last.reason === 'OOMKilled') {

@@ -79,17 +79,28 @@ async function eventsOf({ client, settings }: Cluster, pods: readonly Pod[]): Pr
 }
 
 async function evidenceFor(cluster: Cluster, finding: Finding): Promise<Evidence> {
-  const { client, settings } = cluster;
-  const { namespace } = settings;
+  const { namespace } = cluster.settings;
   const evidence: Evidence = { gpus: null, log: null, namespace };
   if (finding.cause === 'unschedulable') return { ...evidence, gpus: await gpusFor(cluster, finding.pod) };
   if (finding.cause !== 'ending' && finding.cause !== 'probe') return evidence;
-  const { container, pod, restarts } = finding;
+  return { ...evidence, log: await logOf(cluster, finding) };
+}
+
+/**
+ * The end of the log of the container that ended last. The pod's listing is older than the log that is read: meanwhile a successor may have
+ * started, which has said nothing yet. So the previous container's is read where there is one, and the other where that says nothing.
+ */
+async function logOf(
+  { client, settings: { namespace } }: Cluster,
+  { container, pod, restarts }: Extract<Finding, { cause: 'ending' | 'probe' }>,
+): Promise<string | null> {
   const status = pod.status?.containerStatuses?.find(({ name }) => name === container);
-  const place = { namespace, name: pod.metadata.name };
-  // What ended has the log; once its successor runs, it is the previous one's.
-  const previous = restarts > 0 && status?.state?.running !== undefined;
-  return { ...evidence, log: await client.log(place, container, { lines: LOG_LINES, previous }) };
+  const hasSuccessor = restarts > 0 && status?.state?.terminated === undefined;
+  const read = (previous: boolean): Promise<string | null> =>
+    client.log({ namespace, name: pod.metadata.name }, container, { lines: LOG_LINES, previous });
+  const log = await read(hasSuccessor);
+  const says = log !== null && log.trim() !== '';
+  return says ? log : ((await read(!hasSuccessor)) ?? log);
 }
 
 /** The nodes are the cluster's, and so are the pods on them; whoever may not read either gets no figures. */

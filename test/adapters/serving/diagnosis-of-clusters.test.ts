@@ -143,8 +143,31 @@ const cases: Case[] = [
       event('Failed', 'Failed to pull image "vllm@sha256:0": rpc error: code = NotFound desc = not found'),
     ],
     lasting: true,
-    message: /^the image vllm@sha256:0 cannot be pulled: Failed to pull image .* not found$/,
+    message: /^the image vllm@sha256:0 cannot be pulled: not found$/,
     remedy: /^Correct runtime\.image/,
+  },
+  {
+    what: 'an image that does not exist, as every layer says it',
+    pods: [
+      waiting(
+        'ImagePullBackOff',
+        'Back-off pulling image "a.io/vllm@sha256:0": ErrImagePull: rpc error: code = NotFound desc = failed to pull and unpack image "a.io/vllm@sha256:0": failed to resolve reference "a.io/vllm@sha256:0": a.io/vllm@sha256:0: not found',
+      ),
+    ],
+    lasting: true,
+    message: /^the image vllm@sha256:0 cannot be pulled: not found$/,
+  },
+  {
+    what: 'a registry that is not found, which is not the image',
+    pods: [
+      waiting(
+        'ErrImagePull',
+        'rpc error: code = Unknown desc = failed to pull and unpack image "a:5000/vllm:1": failed to resolve reference "a:5000/vllm:1": failed to do request: Head "https://a:5000/v2": dial tcp: lookup a: no such host',
+      ),
+    ],
+    lasting: false,
+    message:
+      /^the image vllm@sha256:0 cannot be pulled: failed to do request: Head "https:\/\/a:5000\/v2": dial tcp: lookup a: no such host$/,
   },
   {
     what: 'an image that needs credentials',
@@ -192,6 +215,14 @@ const cases: Case[] = [
   {
     what: 'a failure of which the log may not be read',
     pods: [ended(2, 3, { message: 'vllm: error: unrecognized arguments: --modle' })],
+    lasting: true,
+    message: /unrecognized arguments: --modle$/,
+    remedy: /^Correct runtime\.flags/,
+  },
+  {
+    what: 'a failure whose log is empty: the successor has said nothing yet',
+    pods: [ended(2, 3, { message: 'vllm: error: unrecognized arguments: --modle' })],
+    evidence: { log: '\n' },
     lasting: true,
     message: /unrecognized arguments: --modle$/,
     remedy: /^Correct runtime\.flags/,
