@@ -145,7 +145,7 @@ export class Upstream {
     let current: http.ClientRequest | undefined;
 
     const attempt = async (first: boolean): Promise<http.IncomingMessage> => {
-      const sent = this.#open(request);
+      const sent = this.#open(request, first);
       current = sent.request;
       try {
         return await sent.response;
@@ -155,7 +155,8 @@ export class Upstream {
         if (neverConnected.has(failure.code ?? '')) {
           throw new UpstreamFailure('upstream_refused', 'the model endpoint refused the connection');
         }
-        // A kept-alive connection that the endpoint closed before it read the request: as good as never connected.
+        // A kept-alive connection that the endpoint closed before it read the request: as good as never connected. The next one is new:
+        // others that were kept may have ended the same way.
         if (first && sent.request.reusedSocket && failure.code === 'ECONNRESET') return attempt(false);
         if (error instanceof UpstreamFailure) throw error;
         throw new UpstreamFailure(
@@ -174,7 +175,10 @@ export class Upstream {
     };
   }
 
-  #open({ endpoint, body, requestId }: UpstreamRequest): {
+  #open(
+    { endpoint, body, requestId }: UpstreamRequest,
+    mayReuse: boolean,
+  ): {
     request: http.ClientRequest;
     response: Promise<http.IncomingMessage>;
   } {
@@ -182,7 +186,7 @@ export class Upstream {
     const url = this.#urlOf(endpoint);
     const secure = url.protocol === 'https:';
     const request = (secure ? https : http).request({
-      agent: this.#agents[secure ? 'https:' : 'http:'],
+      agent: mayReuse && this.#agents[secure ? 'https:' : 'http:'],
       hostname: url.hostname,
       port: url.port,
       path: url.pathname,

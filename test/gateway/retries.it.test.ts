@@ -59,6 +59,7 @@ before(async () => {
   const [a, b] = urls();
   pair = await application('pair', [a, b]);
   await application('three', urls());
+  await application('single', [a]);
   await application('mostly-dead', [await deadUrl(), await deadUrl(), a]);
   key = await tenantKey(db, 'shop');
   gateway = await start();
@@ -272,6 +273,25 @@ describe('a replica that fails before the client has a byte', () => {
     }
     // The third replica comes only after both others were tried, or while they are set aside.
     assert.ok((await retried('refused')) >= before + 2);
+  });
+
+  it('is asked again over a new connection when it had closed those that were kept', async () => {
+    const kept = new Set<object | null>();
+    const both = Promise.withResolvers<void>();
+    engines[0]?.behave(async (request, res) => {
+      if (kept.has(res.socket)) {
+        res.socket?.resetAndDestroy();
+        return;
+      }
+      kept.add(res.socket);
+      if (kept.size === 2) both.resolve();
+      await both.promise;
+      await answering(['Hello', ', ', 'you'])(request, res);
+    });
+    const ask = async () => (await outcome(await post({ model: 'single' }))).text;
+    assert.deepEqual(await Promise.all([ask(), ask()]), ['Hello, you', 'Hello, you']);
+    assert.equal(await ask(), 'Hello, you');
+    assert.equal(asked().length, 4);
   });
 
   it('is replaced by one that the cluster shows now, not by one of when the request came', async () => {
