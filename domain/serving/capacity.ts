@@ -10,6 +10,7 @@ import {
   type Parallelism,
 } from './kv-cache.ts';
 import type { ModelArchitecture, ModelSpec, RuntimeSpec } from './serving.ts';
+import { sharesHeads, tensorSizes, WIDEST_TENSOR, widestTensor } from './tensor.ts';
 
 const GIB = 2 ** 30;
 
@@ -64,6 +65,7 @@ export function checkCapacity(model: ModelSpec, runtime: RuntimeSpec): CapacityV
     pipeline: countFlag(runtime, 'pipeline-parallel-size') ?? 1,
   };
   const gpus = parallelism.tensor * parallelism.pipeline;
+  const { kvHeads } = model.architecture;
   const capacity = capacityOf(model.architecture, runtime, parallelism);
   const refuse = (message: string, field: string, remedy: string): CapacityVerdict => ({
     fits: false,
@@ -73,19 +75,28 @@ export function checkCapacity(model: ModelSpec, runtime: RuntimeSpec): CapacityV
     remedy,
   });
 
+  if (!sharesHeads(kvHeads, parallelism.tensor)) {
+    return refuse(
+      `vLLM does not start: ${parallelism.tensor} GPUs cannot share the model's ${kvHeads} KV heads evenly`,
+      'runtime.flags.tensor-parallel-size',
+      `Use a --tensor-parallel-size of ${tensorSizes(kvHeads, kvHeads).join(', ')}, or a multiple of ${kvHeads}`,
+    );
+  }
   if (gpus > runtime.gpu.count) {
+    const lower = widestTensor(kvHeads, runtime.gpu.count, parallelism);
+    const way = lower === null ? '' : `, or lower --tensor-parallel-size to ${lower}`;
     return refuse(
       `the flags spread a replica over ${gpus} GPUs, but it is given ${runtime.gpu.count}`,
       'runtime.gpu.count',
-      `Give ${gpus} GPUs, or lower --tensor-parallel-size to ${runtime.gpu.count}`,
+      `Give ${gpus} GPUs${way}`,
     );
   }
   const where = `${gpus} × ${runtime.gpu.kind}`;
   if (capacity.freeBytes <= 0) {
     return refuse(
-      `the weights (${figure(model.architecture.weightsGiB)} GiB) leave no KV cache on ${where} of ${runtime.gpu.memoryGiB} GiB`,
+      `the weights (${figure(model.architecture.weightsGiB)} GiB) leave no KV cache on ${where} of ${figure(runtime.gpu.memoryGiB)} GiB`,
       'runtime.gpu',
-      idle(runtime, gpus) ?? 'Use more or larger GPUs, or quantised weights',
+      capitalised(idle(runtime, kvHeads, parallelism)) ?? 'Use more or larger GPUs, or quantised weights',
     );
   }
   const sequences = countFlag(runtime, 'max-num-seqs');
@@ -96,7 +107,7 @@ export function checkCapacity(model: ModelSpec, runtime: RuntimeSpec): CapacityV
       `Raise --max-num-seqs to ${runtime.concurrency}, or lower runtime.concurrency to ${sequences}`,
     );
   }
-  const want = `${runtime.concurrency} requests × ${capacity.contextTokens} tokens want ${gib(capacity.wanted.bytes)} GiB of KV cache`;
+  const want = `${requestsWords(runtime.concurrency)} × ${capacity.contextTokens} tokens ${runtime.concurrency === 1 ? 'wants' : 'want'} ${gib(capacity.wanted.bytes)} GiB of KV cache`;
   const have = `${where} leave ${gib(capacity.freeBytes)} GiB`;
   if (capacity.concurrency < runtime.concurrency) {
     return refuse(
@@ -216,7 +227,8 @@ function remedies(
   parallelism: Parallelism,
 ): string {
   const ways: string[] = [];
-  const unused = idle(runtime, capacity.gpus);
+  const { kvHeads } = model.architecture;
+  const unused = idle(runtime, kvHeads, parallelism);
   if (unused !== null) ways.push(unused);
   const { layout, blocks, batchedTokens, contextTokens } = capacity;
   const length = longestRequest(layout, blocks, runtime.concurrency, batchedTokens, contextTokens);
@@ -228,10 +240,12 @@ function remedies(
         : '';
     ways.push(`lower --max-model-len to ${length}${longer}`);
   }
-  if (requests > 0) ways.push(`hold ${requests} concurrent requests (runtime.concurrency)`);
-  for (let tensor = capacity.gpus * 2; tensor <= 64; tensor *= 2) {
+  if (requests > 0)
+    ways.push(`hold ${requests} concurrent ${requests === 1 ? 'request' : 'requests'} (runtime.concurrency)`);
+  for (let tensor = capacity.gpus * 2; tensor <= WIDEST_TENSOR; tensor *= 2) {
     const wider = { ...parallelism, tensor };
     const gpus = tensor * parallelism.pipeline;
+    if (!sharesHeads(kvHeads, tensor)) continue;
     if (capacityOf(model.architecture, runtime, wider).concurrency < runtime.concurrency) continue;
     ways.push(`use ${gpus} GPUs (--tensor-parallel-size ${tensor})`);
     break;
@@ -248,12 +262,18 @@ function remedies(
   return `One of: ${ways.join('; ')}`;
 }
 
-function idle(runtime: RuntimeSpec, gpus: number): string | null {
-  return gpus < runtime.gpu.count
-    ? `use all ${runtime.gpu.count} GPUs (--tensor-parallel-size ${runtime.gpu.count}), now ${gpus}`
-    : null;
+/** The way to use GPUs that are given and idle; null: there are none, or the model's heads cannot be shared among more. */
+function idle(runtime: RuntimeSpec, kvHeads: number, parallelism: Parallelism): string | null {
+  const { tensor, pipeline } = parallelism;
+  const wider = widestTensor(kvHeads, runtime.gpu.count, parallelism);
+  if (wider === null || wider <= tensor) return null;
+  const [used, given] = [wider * pipeline, runtime.gpu.count];
+  return `use ${used === given ? `all ${given}` : `${used} of the ${given}`} GPUs (--tensor-parallel-size ${wider}), now ${tensor * pipeline}`;
 }
 
+const capitalised = (words: string | null): string | null =>
+  words && words.charAt(0).toUpperCase() + words.slice(1);
+const requestsWords = (count: number): string => `${count} ${count === 1 ? 'request' : 'requests'}`;
 const gib = (bytes: number): string => figure(bytes / GIB);
 const figure = (value: number): string => (Math.round(value * 10) / 10).toString();
 const floorTo1 = (value: number): string => (Math.floor(value * 10) / 10).toString();

@@ -125,6 +125,52 @@ test('a flag that cannot be read is refused with its name', () => {
   }
 });
 
+test('tensor parallelism that cannot share the KV heads is refused with the sizes that can', () => {
+  const verdictFor = (kvHeads: number, tensor: number) => {
+    const flags = { 'max-model-len': 8192, 'tensor-parallel-size': tensor };
+    return checkCapacity(model({ ...llama8b, kvHeads }), onA100s(flags, 1, tensor));
+  };
+  const refused = verdictFor(8, 3);
+  assert.ok(!refused.fits);
+  assert.equal(refused.field, 'runtime.flags.tensor-parallel-size');
+  assert.match(refused.message, /3 GPUs cannot share the model's 8 KV heads/);
+  assert.match(refused.remedy, /size of 1, 2, 4, 8, or a multiple of 8$/);
+  const taken = (kvHeads: number) =>
+    [1, 2, 3, 4, 5, 6, 7, 8, 12, 16].filter((tensor) => verdictFor(kvHeads, tensor).fits);
+  assert.deepEqual(taken(8), [1, 2, 4, 8, 16]);
+  assert.deepEqual(taken(6), [1, 2, 3, 6, 12]);
+  assert.deepEqual(taken(4), [1, 2, 4, 8, 12, 16]);
+  assert.deepEqual(taken(1), [1, 2, 3, 4, 5, 6, 7, 8, 12, 16]);
+});
+
+test('no remedy names a size that cannot share the KV heads', () => {
+  const on = (count: number, tensor: number, kvHeads = 8) => {
+    const flags = { 'max-model-len': 8192, 'tensor-parallel-size': tensor };
+    const verdict = checkCapacity(model({ ...llama70b, kvHeads }), onA100s(flags, 50, count));
+    assert.ok(!verdict.fits);
+    return verdict.remedy;
+  };
+  assert.match(on(3, 1), /^Use 2 of the 3 GPUs \(--tensor-parallel-size 2\), now 1$/);
+  assert.match(on(3, 4), /lower --tensor-parallel-size to 2$/);
+  assert.doesNotMatch(on(3, 2), /of the 3 GPUs/);
+  assert.match(on(2, 2, 8), /--tensor-parallel-size 4\)/);
+  assert.doesNotMatch(on(2, 2, 6), /--tensor-parallel-size/);
+});
+
+test('figures are rounded, and one request is one', () => {
+  const flags = { 'max-model-len': 8192, 'tensor-parallel-size': 1 };
+  const runtime = onA100s(flags, 1, 1);
+  const none = checkCapacity(model(llama70b), {
+    ...runtime,
+    gpu: { ...runtime.gpu, memoryGiB: 79.6474609375 },
+  });
+  assert.match(none.message, /of 79\.6 GiB$/);
+  assert.match(
+    checkCapacity(model(llama8b), runtime).message,
+    /^1 request × 8192 tokens wants 1 GiB of KV cache/,
+  );
+});
+
 test('what the GPUs cannot be is refused with its own remedy', () => {
   const refusal = (runtime: RuntimeSpec) => {
     const verdict = checkCapacity(model(llama70b), runtime);
