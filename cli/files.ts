@@ -148,6 +148,6 @@ async function modelOf(
   const { name, config, architecture, weightsGiB, price } = model;
   if (architecture !== undefined) return { name, price, architecture: { ...architecture, weightsGiB } };
   const file = beside(config ?? '');
-  const read = (text: string) => readArchitecture(parseYaml(text, 'INPUT_INVALID'), weightsGiB);
+  const read = (text: string) => readArchitecture(parseYaml(text, 'INPUT_INVALID', 'JSON'), weightsGiB);
   return { name, price, architecture: await parseFile(file, read) };
 }

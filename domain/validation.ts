@@ -143,18 +143,18 @@ export function validate<S extends z.ZodType>(schema: S, input: unknown, code: E
 }
 
 /**
- * The value of one YAML document (JSON is YAML); keys given twice are refused.
+ * The value of one YAML document (JSON is YAML); keys given twice are refused. `language`: what the author of the file takes it for.
  * @throws SlipwayError with this code, naming line and column
  */
-export function parseYaml(text: string, code: ErrorCode): unknown {
+export function parseYaml(text: string, code: ErrorCode, language: 'YAML' | 'JSON' = 'YAML'): unknown {
   const document = parseDocument(text, { uniqueKeys: true, prettyErrors: false });
   const error = document.errors[0];
   if (error === undefined) return document.toJS() as unknown;
   const before = text.slice(0, error.pos[0]).split('\n');
   const line = before.length;
   const column = (before.at(-1) ?? '').length + 1;
-  throw new SlipwayError(code, `not YAML: ${error.message}`, {
+  throw new SlipwayError(code, `not ${language}: ${error.message}`, {
     field: `line ${line}, column ${column}`,
-    remedy: 'Correct the YAML there',
+    remedy: `Correct the ${language} there`,
   });
 }

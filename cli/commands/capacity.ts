@@ -94,7 +94,7 @@ function tell(
         ? null
         : `${window.tokens} tokens in ${window.layers} of ${architecture.layers} layers`,
     ],
-    ['at once', `${down(figures.concurrency)} requests of ${figures.contextTokens} tokens`],
+    ['at once', `${requests(figures.concurrency)} of ${figures.contextTokens} tokens`],
   ]);
   for (const line of lines) output.line(line);
   if (upperBound !== null) {
@@ -164,10 +164,17 @@ async function readModel(
     });
   }
   const file = found.isDirectory() ? join(model, 'config.json') : model;
+  if (found.isDirectory() && (await stat(file).catch(() => null)) === null) {
+    throw new SlipwayError('INPUT_INVALID', `${model} has no config.json`, {
+      field: 'model',
+      value: model,
+      remedy: "Name the folder that has the model's own config.json, or the file",
+    });
+  }
   const weightsGiB =
     weights === undefined ? await weightsBeside(dirname(file)) : positive('--weights-gib', weights);
   const reading = await parseFile(file, (text) =>
-    readModelConfig(parseYaml(text, 'INPUT_INVALID'), weightsGiB),
+    readModelConfig(parseYaml(text, 'INPUT_INVALID', 'JSON'), weightsGiB),
   );
   return { ...reading, name: model };
 }
@@ -211,4 +218,5 @@ function positive(option: string, text: string): number {
 }
 
 const round = (value: number): string => (Math.round(value * 10) / 10).toString();
+const requests = (value: number): string => `${down(value)} ${down(value) === '1' ? 'request' : 'requests'}`;
 const down = (value: number): string => (Math.floor(value * 10) / 10).toString();

@@ -96,3 +96,32 @@ test('what cannot be known is refused with the way to know it', async () => {
   assert.equal((await slipway(['capacity', folder, ...told])).code, 0);
   assert.equal((await ask('--context', '8192', '--concurrency', 'many')).code, 2);
 });
+
+test('a folder without config.json and a broken config.json are told as what they are', async () => {
+  const empty = await mkdtemp(join(tmpdir(), 'slipway-capacity-'));
+  const asked = () =>
+    slipway(['capacity', empty, '--gpu', 'L4-24GB', '--context', '8192', '--weights-gib', '1']);
+  try {
+    const none = await asked();
+    assert.equal(none.code, 1);
+    assert.ok(none.stderr.includes(`${empty} has no config.json`), none.stderr);
+    await writeFile(join(empty, 'config.json'), '{ "hidden_size": 8192,');
+    const broken = await asked();
+    assert.equal(broken.code, 1);
+    assert.match(broken.stderr, /config\.json: not JSON: /);
+    assert.match(broken.stderr, /Correct the JSON there/);
+    assert.doesNotMatch(broken.stderr, /YAML/);
+  } finally {
+    await rm(empty, { recursive: true, force: true });
+  }
+});
+
+test('GPUs that cannot share the heads are refused; one request is one', async () => {
+  const weights = ['--weights-gib', '132', '--context', '8192'];
+  const three = await slipway(['capacity', folder, '--gpu', 'H100-80GB', '--count', '3', ...weights]);
+  assert.equal(three.code, 1);
+  assert.match(three.stdout, /Use a --tensor-parallel-size of 1, 2, 4, 8/);
+  const four = await ask('--context', '131072', '--weights-gib', '230');
+  assert.match(four.stdout, /at once +1(\.\d)? requests? of/);
+  assert.match(four.stdout, /1 request × 131072 tokens wants/);
+});
