@@ -1,6 +1,6 @@
 import { activityInfo } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
-import { SlipwayError } from '../domain/errors.ts';
+import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
 
 /** The type of the failure with which a watch says that it is to look again. */
 export const NOT_YET = 'NOT_YET';
@@ -20,11 +20,24 @@ export function notYet(message: string, retryInMs: number): ApplicationFailure {
   });
 }
 
-/** What cannot get better by trying again, as a failure whose type is the error's code and whose details carry field and remedy. */
+/** Errors that end a release: their message becomes its reason, so it says what to do, too. */
+const ENDING: readonly ErrorCode[] = ['SERVING_FAILED', 'CAPACITY_EXCEEDED', 'PREFLIGHT_FAILED'];
+
+/** The message with its remedy as the last sentence, unless it has it already. */
+function reasonOf({ code, message, details: { remedy } }: SlipwayError): string {
+  if (remedy === undefined || !ENDING.includes(code) || message.includes(remedy)) return message;
+  // After the end of a log a sentence on its line would seem to be vLLM's.
+  return message.includes('\n') ? `${message}\n${remedy}` : `${message.replace(/\.$/, '')}. ${remedy}`;
+}
+
+/**
+ * What cannot get better by trying again, as a failure whose type is the error's code and whose details carry field and remedy. Of errors
+ * that end a release the message carries the remedy, too.
+ */
 export function final(error: SlipwayError): ApplicationFailure {
   return ApplicationFailure.create({
     type: error.code,
-    message: error.message,
+    message: reasonOf(error),
     nonRetryable: true,
     details: [error.toJSON()],
     cause: error,

@@ -91,7 +91,7 @@ test('a serving that cannot start ends the watch at once, with the log and a rem
   const failing = runtime(1, { 'fail-with': 'vllm serve: error: unrecognized arguments: --bogus' });
   const plan = await releases.register({ application, runtime: failing });
   await assert.rejects(provide(plan.release, plan.candidateServing), (error) => {
-    failureWith('SERVING_FAILED', /unrecognized arguments: --bogus/, true)(error);
+    failureWith('SERVING_FAILED', /unrecognized arguments: --bogus\nCorrect runtime\.flags/, true)(error);
     const [details] = (error as ApplicationFailure).details ?? [];
     assert.match(JSON.stringify(details), /Correct runtime\.flags/);
     return true;
