@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Move } from '../../activities/contract.ts';
+import { scale } from '../../activities/scaling.ts';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
 import type { ServingAdapter, ServingObservation } from '../../adapters/serving/adapter.ts';
@@ -16,7 +17,7 @@ import { dropLease, findRoute, renewLease } from '../../store/routes.ts';
 import { getServing, noteUtilisation, routeGeneration } from '../../store/servings.ts';
 import { ASKED_AT, asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
-import { releasesOn, stepOf } from '../support/releases.ts';
+import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn, until } from '../support/servings.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
@@ -279,6 +280,11 @@ test('load brings replicas at once, and takes them away one by one after a while
   await renewLease(db, 'gateway-1', await routeGeneration(db), routedBy);
   await keep();
   assert.equal(living().length, 3);
+  // One that fell silent before it took the table may use them until it serves the stable arm only.
+  await renewLease(db, 'gateway-1', routedBy);
+  await db.query(`update gateways set renewed_at = now() - interval '10 seconds' where id = 'gateway-1'`);
+  await keep();
+  assert.equal(living().length, 3);
   await renewLease(db, 'gateway-1', await routeGeneration(db));
   await keep();
   assert.equal(living().length, 2);
@@ -293,6 +299,32 @@ test('load brings replicas at once, and takes them away one by one after a while
     await keep();
   }
   assert.deepEqual([(await row(serving)).replicas, living().length], [1, 1]);
+});
+
+test('while not all replicas answer none is taken away: which is the last one cannot be told', async () => {
+  const application = 'partly';
+  const releases = releasesOn(db);
+  const { candidateServing: digest } = await releases.established({
+    application,
+    runtime: exampleRuntime(1),
+  });
+  const serving = await getServing(db, digest);
+  const applied: number[] = [];
+  const adapter: ServingAdapter = {
+    ...alwaysReady(db),
+    endsTheLast: true,
+    apply: async ({ replicas }) => void applied.push(replicas),
+  };
+  const all = [1, 2, 3].map((port) => `http://127.0.0.1:${port}`);
+  const scaled = async (endpoints: string[]) => {
+    const seen = { ...(await adapter.observe(digest)), wanted: 3, ready: endpoints.length, endpoints };
+    return scale({ db, adapter, log: silentLog }, serving, seen);
+  };
+  assert.deepEqual(await scaled(all.slice(1)), all.slice(1));
+  assert.deepEqual(applied, []);
+  assert.deepEqual(await scaled(all), all.slice(0, 1));
+  assert.deepEqual(applied, [1]);
+  await db.query('delete from routes');
 });
 
 test('what does not say how busy it is loses no replica, and the while begins anew', async (t) => {
