@@ -9,7 +9,7 @@ import { resources } from '../../kubernetes/resources.ts';
 import { reviewPermissions } from './access.ts';
 import { resourceOf } from './apply.ts';
 import { type Cluster, ifAllowed } from './context.ts';
-import { nodesInWords, selectorInWords } from './gpus.ts';
+import { type GpuFigures, nodesInWords, obstacleRemedy, selectorInWords } from './gpus.ts';
 import { readGpus } from './node-gpus.ts';
 import { demandOf, excesses } from './quota.ts';
 import { missingReferences } from './references.ts';
@@ -65,22 +65,65 @@ async function gpus(cluster: Cluster, serving: Serving, replicas: number): Promi
   const figures = await readGpus(cluster, { count, resource, nodeSelector, tolerations });
   if (figures === null)
     return { passed: true, message: 'not known: it may not look at nodes and their pods' };
-  const wanted = `${replicas} × ${count} ${kind}`;
-  const growing = cluster.settings.autoscaling.nodes;
-  if (figures.nodes.length === 0) {
-    const message = `wanted ${wanted}; none of the ${figures.allNodes} nodes has ${selectorInWords(nodeSelector)}`;
-    return growing
-      ? { passed: true, message: `${message}; the cluster is to add them` }
-      : { passed: false, message, remedy: GROW };
-  }
-  const message = `wanted ${wanted}, free are ${figures.free} with room for ${figures.room} replicas (${nodesInWords(figures)})`;
-  if (figures.room >= replicas) return { passed: true, message };
-  if (growing) return { passed: true, message: `${message}; the cluster is to add nodes` };
-  return { passed: false, message, remedy: GROW };
+  return gpuItem(figures, {
+    replicas,
+    count,
+    kind,
+    nodeSelector,
+    growing: cluster.settings.autoscaling.nodes,
+  });
 }
 
-const GROW =
-  'Add nodes with such GPUs, end servings that nobody needs, or ask for less; if the cluster adds nodes by itself, set autoscaling.nodes in its settings';
+export interface WantedGpus {
+  replicas: number;
+  /** GPUs of a replica, which must be on one node. */
+  count: number;
+  kind: string;
+  nodeSelector: Record<string, string>;
+  /** The cluster adds GPU nodes by itself. */
+  growing: boolean;
+}
+
+/** Each case has its own way out: a kind that is nowhere, replicas that no node ever holds, nodes that are closed, GPUs that others have. */
+export function gpuItem(figures: GpuFigures, wanted: WantedGpus): Found {
+  const { replicas, count, kind, nodeSelector, growing } = wanted;
+  const want = `wanted ${replicas} × ${count} ${kind}`;
+  const refused = (message: string, remedy: string): Found =>
+    growing
+      ? { passed: true, message: `${message}; the cluster is to add nodes` }
+      : { passed: false, message, remedy };
+  if (figures.nodes.length === 0) {
+    const others = figures.others.slice(0, 8).join('; ');
+    return refused(
+      `${want}; none of the ${figures.allNodes} nodes has ${selectorInWords(nodeSelector)}, ${others === '' ? 'and none has GPUs' : `there are: ${others}`}`,
+      `Use a kind that there is, correct gpus.${kind}.nodeSelector in the cluster's settings, or add such a node; ${GROWING}`,
+    );
+  }
+  const nodes = nodesInWords(figures);
+  const largest = Math.max(...figures.nodes.map(({ total }) => total));
+  if (largest < count) {
+    return refused(
+      `${want}; no node can ever hold a replica, the largest has ${largest} GPUs (${nodes})`,
+      `Give a replica at most ${largest} GPUs (runtime.gpu.count), or add larger nodes; ${GROWING}`,
+    );
+  }
+  const message = `${want}, free are ${figures.free} with room for ${figures.room} replicas (${nodes})`;
+  if (figures.room >= replicas) return { passed: true, message };
+  const closed = obstacleRemedy(figures);
+  if (closed !== null) return refused(message, `${closed}; ${GROWING}`);
+  if (figures.roomIfEmpty < replicas) {
+    return refused(
+      `${message}, and for ${figures.roomIfEmpty} if nothing else ran there`,
+      `Ask for at most ${figures.roomIfEmpty} replicas or for fewer GPUs, or add nodes; ${GROWING}`,
+    );
+  }
+  return refused(
+    message,
+    `Others have them now: slipway reaper report tells servings that nobody needs, releases under way free theirs at their end, kubectl get pods -A -o wide tells the rest; then start the release again. Or add nodes; ${GROWING}`,
+  );
+}
+
+const GROWING = 'if the cluster adds nodes by itself, set autoscaling.nodes: true in its settings';
 
 async function quota(cluster: Cluster, serving: Serving, replicas: number): Promise<Found> {
   const { client, settings } = cluster;

@@ -6,8 +6,8 @@ import {
   type GpuWish,
   nodesInWords,
   obstacleInWords,
+  obstacleRemedy,
   selectorInWords,
-  taintInWords,
 } from './gpus.ts';
 import { logTail } from './log-tail.ts';
 
@@ -206,20 +206,12 @@ function unschedulable(text: string, { gpus }: Evidence): Diagnosis {
       remedy: "Add such a node, or correct the GPU kind's nodeSelector in the cluster's settings",
     };
   }
-  const open = figures.nodes.filter(({ obstacle }) => obstacle === null);
-  if (open.length === 0) {
-    const obstacles = figures.nodes.flatMap(({ obstacle }) => obstacle ?? []);
-    const taint = obstacles.find((obstacle) => obstacle.kind === 'taint');
-    const told = figures.nodes.map(
-      ({ name, obstacle }) => `${name} is ${obstacle === null ? 'open' : obstacleInWords(obstacle)}`,
+  const closed = obstacleRemedy(figures);
+  if (closed !== null) {
+    const told = figures.nodes.flatMap(({ name, obstacle }) =>
+      obstacle === null ? [] : `${name} is ${obstacleInWords(obstacle)}`,
     );
-    return {
-      message: `no node takes it: ${told.slice(0, 5).join(', ')}`,
-      remedy:
-        taint === undefined
-          ? 'Bring the nodes back (kubectl uncordon), or add one'
-          : `Add a toleration of ${taintInWords(taint.taint)} to the GPU kind in the cluster's settings`,
-    };
+    return { message: `no node takes it: ${told.slice(0, 5).join(', ')}`, remedy: closed };
   }
   if (figures.room === 0) {
     return {

@@ -40,7 +40,14 @@ export interface GpuFigures {
   free: number;
   /** Replicas that these nodes have room for: a replica's GPUs must be on one node. */
   room: number;
+  /** Replicas that the matching nodes would hold if nothing else were on them and each took some. */
+  roomIfEmpty: number;
+  /** What other nodes say of their GPUs, e.g. `nvidia.com/gpu.product=NVIDIA-L4`, in order. */
+  others: string[];
 }
+
+/** The label with a GPU's kind. Source: NVIDIA's GPU feature discovery. */
+const PRODUCT = 'nvidia.com/gpu.product';
 
 /** Capacity as the scheduler sees it: what a pod has asked for is gone, whether it uses it or not. */
 export function gpuFigures(wish: GpuWish, nodes: readonly Node[], pods: readonly Pod[]): GpuFigures {
@@ -63,9 +70,31 @@ export function gpuFigures(wish: GpuWish, nodes: readonly Node[], pods: readonly
   return {
     nodes: matching,
     allNodes: nodes.length,
-    free: open.reduce((sum, { free }) => sum + free, 0),
-    room: open.reduce((sum, { free }) => sum + Math.floor(free / Math.max(1, wish.count)), 0),
+    free: sumOf(open, ({ free }) => free),
+    room: sumOf(open, ({ free }) => replicasOn(free, wish)),
+    roomIfEmpty: sumOf(matching, ({ total }) => replicasOn(total, wish)),
+    others: otherGpus(wish, nodes),
   };
+}
+
+const replicasOn = (gpus: number, { count }: GpuWish): number => Math.floor(gpus / Math.max(1, count));
+
+const sumOf = (nodes: readonly GpuNode[], figure: (node: GpuNode) => number): number =>
+  nodes.reduce((sum, node) => sum + figure(node), 0);
+
+/** By the labels that the wish goes by, where those nodes have them, else by the product. */
+function otherGpus({ resource, nodeSelector }: GpuWish, nodes: readonly Node[]): string[] {
+  const told = nodes
+    .filter(({ metadata }) => !matches(nodeSelector, metadata.labels ?? {}))
+    .filter(({ status }) => quantityOf(status?.allocatable?.[resource]) > 0)
+    .map(({ metadata }) => {
+      const labels = metadata.labels ?? {};
+      const keys = Object.keys(nodeSelector).filter((key) => labels[key] !== undefined);
+      const chosen = keys.length === 0 && labels[PRODUCT] !== undefined ? [PRODUCT] : keys;
+      const words = selectorInWords(Object.fromEntries(chosen.map((key) => [key, labels[key] ?? ''])));
+      return words === '' ? `${resource} without these labels` : words;
+    });
+  return [...new Set(told)].sort();
 }
 
 /** The wish of a pod that exists. */
@@ -107,6 +136,16 @@ export function nodesInWords({ nodes }: GpuFigures, atMost = 5): string {
   });
   const rest = nodes.length - told.length;
   return told.join(', ') + (rest > 0 ? ` and ${rest} more nodes` : '');
+}
+
+/** What opens a node again, when every node that matches has an obstacle; null: some has none. */
+export function obstacleRemedy({ nodes }: GpuFigures): string | null {
+  if (nodes.some(({ obstacle }) => obstacle === null)) return null;
+  for (const { obstacle } of nodes) {
+    if (obstacle?.kind === 'taint')
+      return `Add a toleration of ${taintInWords(obstacle.taint)} to the GPU kind in the cluster's settings`;
+  }
+  return 'Bring the nodes back (kubectl uncordon), or add one';
 }
 
 export function obstacleInWords(obstacle: Obstacle): string {

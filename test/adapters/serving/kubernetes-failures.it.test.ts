@@ -94,7 +94,7 @@ describe('what goes wrong on Kubernetes is told with its remedy', {
     assert.equal(item?.passed, false);
     assert.match(
       item?.message ?? '',
-      /^wanted 1 × 8 A100-80GB, free are \d with room for 0 replicas \(gpu-1/,
+      /^wanted 1 × 8 A100-80GB; no node can ever hold a replica, the largest has 4 GPUs \(gpu-1/,
     );
   });
 
@@ -121,7 +121,7 @@ describe('what goes wrong on Kubernetes is told with its remedy', {
   test('an image that does not exist', async () => {
     const image = `vllm/vllm-openia@sha256:${'1'.repeat(64)}`;
     const { seen } = await told(servingOn('A100-80GB'), { image }, 'failed', /cannot be pulled: .*not found/);
-    assert.match(seen.message, /the image vllm\/vllm-openia@sha256:1+ cannot be pulled/);
+    assert.match(seen.message, /the image vllm\/vllm-openia@sha256:1+ cannot be pulled: not found$/);
     assert.match(seen.remedy ?? '', /^Correct runtime\.image/);
   });
 
