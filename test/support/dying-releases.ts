@@ -1,3 +1,4 @@
+import { Context } from '@temporalio/activity';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import type { ReleaseActivities } from '../../activities/contract.ts';
@@ -53,13 +54,16 @@ export async function dyingReleases() {
   const adapter = createLocalServing({ stateDir: box.stateDir, command: standIn, graceMs: 2_000 });
   const prometheus = { query: async () => ({ kind: 'nothing' as const }) } as never;
   const real = createActivities({ db, serving: adapter, prometheus, judge: null }, silentLog);
+  const timingOut = new Set<string>();
   const verdicts = new Map<string, Wanted['verdict']>();
   const activities = {
     ...real,
     checkPreflight: async () => ({ passed: true, summary: 'all well' }),
     evaluateCandidate: async () => ({ passed: true, summary: '30 of 30', digest: 'sha256:evaluation' }),
     planGate: async () => ({ passed: true, summary: 'seven days' }),
-    watchGuards: async () => {
+    async watchGuards({ progress }) {
+      // Of a watch whose next look would come after the end Temporal says so at once, and the release would roll back before it times out.
+      if (timingOut.has(progress.release)) await Context.current().cancelled;
       throw notYet('guards ok', 200);
     },
     async judgeCanary({ progress }) {
@@ -111,6 +115,7 @@ export async function dyingReleases() {
         },
       });
       verdicts.set(plan.release, verdict);
+      if (timeout !== undefined) timingOut.add(plan.release);
       const { spec } = await getRelease(db, plan.release);
       const handle = await client.workflow.start('release', {
         workflowId: plan.release,

@@ -37,7 +37,8 @@ function layOut(dockerfile: string): string {
 
 /** Runs a program of the image without any configuration. */
 function run(image: string, args: string[]): Promise<{ code: number; output: string }> {
-  const env = { PATH: process.env.PATH, HOME: folder.path };
+  // Nobody listens at port 1, whatever else runs on this machine.
+  const env = { PATH: process.env.PATH, HOME: folder.path, TEMPORAL_ADDRESS: '127.0.0.1:1' };
   return new Promise((resolve) => {
     execFile(process.execPath, args, { cwd: image, env, timeout: 60_000 }, (error, stdout, stderr) => {
       resolve({ code: typeof error?.code === 'number' ? error.code : 0, output: stdout + stderr });

@@ -63,7 +63,9 @@ describe('the node agent as a process', { skip: (await whyNoNodes()) ?? false },
     agent.kill('SIGKILL');
     await exitOf(agent);
     await eventually('the address is gone', async () => !hasAddress(address));
-    await assert.rejects(fetch(`http://${address}:8000/health`));
+    // Something else may answer at an address that is nobody's here, but no vLLM does.
+    const answer = await fetch(`http://${address}:8000/health`).catch(() => null);
+    assert.notEqual(answer?.status, 200);
 
     startAgent();
     const status = await eventually('a new container', async () => {
