@@ -80,3 +80,14 @@ test('what a late attempt writes after its fence, the withdrawal sees and takes 
   const route = await findRoute(db, application);
   assert.deepEqual([route?.release, route?.canary, route?.weight, route?.stable], [null, null, 0, stable]);
 });
+
+test('a withdrawal that finds nothing to take back keeps a late move out all the same (invariant 5)', async () => {
+  const releases = releasesOn(db);
+  const application = 'never-moved';
+  const { candidate: stable } = await releases.established({ application });
+  const { release } = await releases.register({ application });
+  await attempt(release, 'withdrawn', 301);
+  await assert.rejects(attempt(release, 'canary', 300, 0.1), ApplicationFailure);
+  const route = await findRoute(db, application);
+  assert.deepEqual([route?.release, route?.canary, route?.weight, route?.stable], [null, null, 0, stable]);
+});
