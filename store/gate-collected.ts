@@ -26,7 +26,8 @@ export interface Place {
 interface Cell extends Place {
   n: number;
   sum: bigint;
-  buckets: Map<number, number>;
+  /** null: no value yet, or not a percentile's metric. */
+  buckets: Map<number, number> | null;
 }
 
 /** One user of the experiment: where the first request was, and the first failed one. */
@@ -60,32 +61,30 @@ export class Collected {
     else if (stratum === history.error.stratum && arm === 'stable') history.error.arm = arm;
   }
 
-  addValue(place: Place, metric: string, raw: number): void {
+  addValues(place: Place, values: readonly (readonly [metric: string, raw: number])[]): void {
     const { user, arm, stratum } = place;
-    const stored = ledgerValue(metric, raw);
-    if ('unusable' in stored) {
-      const reason: UnusableReason = stored.unusable;
-      const row = entry(this.#unusable, `${metric} ${arm} ${reason}`, () => ({ metric, arm, reason, n: 0 }));
-      row.n += 1;
-      return;
+    const where = cellKey(place);
+    const group = `${arm} ${stratum}`;
+    for (const [metric, raw] of values) {
+      const stored = ledgerValue(metric, raw);
+      if ('unusable' in stored) {
+        const reason: UnusableReason = stored.unusable;
+        const key = `${metric} ${arm} ${reason}`;
+        entry(this.#unusable, key, () => ({ metric, arm, reason, n: 0 })).n += 1;
+        continue;
+      }
+      const value = BigInt(stored.value);
+      const cells = entry(this.#cells, metric, () => new Map());
+      const cell = entry(cells, where, () => ({ user, arm, stratum, n: 0, sum: 0n, buckets: null }));
+      cell.n += 1;
+      cell.sum += value;
+      const squares = entry(this.#squares, metric, () => new Map());
+      entry(squares, group, () => ({ arm, stratum, squares: 0n })).squares += value * value;
+      if (!this.#percentiles.has(metric)) continue;
+      const bucket = bucketOf(raw);
+      cell.buckets ??= new Map();
+      cell.buckets.set(bucket, (cell.buckets.get(bucket) ?? 0) + 1);
     }
-    const value = BigInt(stored.value);
-    const cells = entry(this.#cells, metric, () => new Map());
-    const cell = entry(cells, cellKey(place), () => ({
-      user,
-      arm,
-      stratum,
-      n: 0,
-      sum: 0n,
-      buckets: new Map(),
-    }));
-    cell.n += 1;
-    cell.sum += value;
-    const squares = entry(this.#squares, metric, () => new Map());
-    entry(squares, `${arm} ${stratum}`, () => ({ arm, stratum, squares: 0n })).squares += value * value;
-    if (!this.#percentiles.has(metric)) return;
-    const bucket = bucketOf(raw);
-    cell.buckets.set(bucket, (cell.buckets.get(bucket) ?? 0) + 1);
   }
 
   /** As the gate judges them. */
@@ -205,7 +204,7 @@ function bucketsOf(
   cells: readonly Cell[],
   numbers: ReadonlyMap<number, number>,
 ): UserBuckets {
-  const bars = cells.flatMap((cell) => [...cell.buckets].map(([bucket, n]) => ({ cell, bucket, n })));
+  const bars = cells.flatMap((cell) => [...(cell.buckets ?? [])].map(([bucket, n]) => ({ cell, bucket, n })));
   return {
     metric,
     arm: Uint8Array.from(bars, ({ cell }) => (cell.arm === 'canary' ? 1 : 0)),

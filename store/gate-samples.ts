@@ -12,7 +12,7 @@ import { experimentOf } from './ledger.ts';
 const CHUNK = 10_000;
 
 /** Samples that are held in memory at once, with all those of their last user. */
-const SAMPLES_AT_ONCE = 250_000;
+const SAMPLES_AT_ONCE = 50_000;
 
 type SampleRow = JudgedColumns & Place;
 type ScoreRow = Place & { evaluator: string; score: number };
@@ -85,7 +85,7 @@ async function* partsOf(
   let user = -1;
   const takeScores = async (upTo: number) => {
     for (let score = await scores.peek(); score && score.user <= upTo; score = await scores.peek()) {
-      part.addValue(score, `quality:${score.evaluator}`, score.score);
+      part.addValues(score, [[`quality:${score.evaluator}`, score.score]]);
       scores.take();
     }
   };
@@ -100,7 +100,7 @@ async function* partsOf(
       user = row.user;
     }
     part.addRequest(row);
-    for (const [metric, value] of metricsOf(row)) part.addValue(row, metric, value);
+    part.addValues(row, metricsOf(row));
     held += 1;
     samples.take();
   }
