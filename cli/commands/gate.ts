@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { SlipwayError } from '../../domain/errors.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { plotGuard } from '../../domain/gate/text-plot.ts';
 import type { GatePlan, GatePolicy } from '../../domain/gate/types.ts';
@@ -8,6 +9,7 @@ import { EXIT } from '../exit.ts';
 import { policyFile, policyToWire } from '../files.ts';
 import { table } from '../output.ts';
 import { samplesFile } from '../samples.ts';
+import type { Explanation } from '../types.ts';
 import { type CommandContext, run } from './context.ts';
 
 interface Tally {
@@ -65,12 +67,37 @@ async function verify(
   id: string,
   { looks }: { looks: string },
 ): Promise<void> {
-  const path = `/v1/releases/${encodeURIComponent(id)}/verification?looks=${encodeURIComponent(looks)}`;
-  const found = await api.call<Verification>('GET', path);
+  const release = `/v1/releases/${encodeURIComponent(id)}`;
+  let found: Verification;
+  try {
+    found = await api.call('GET', `${release}/verification?looks=${encodeURIComponent(looks)}`);
+  } catch (error) {
+    if (!(error instanceof SlipwayError) || error.code !== 'NOT_FOUND') throw error;
+    const explanation = await api.call<Explanation>('GET', `${release}/explain`);
+    const why = withoutCanary(explanation);
+    if (why === null) throw error;
+    const none = { kept: 0, recomputed: 0 };
+    const { reason } = explanation.release;
+    output.result(
+      { release: id, plan: null, verdicts: [], looks: { guards: none, gate: none }, reason, stop: null },
+      () => output.line(`there is nothing to verify: ${why}`),
+    );
+    return;
+  }
   output.result(found, () => {
     for (const line of verificationLines(found)) output.line(line);
     output.line(output.style('green', 'everything recomputed equals what was recorded, byte for byte'));
   });
+}
+
+/** How a release ended that never had a canary, so that neither guards nor gate looked at it; null: it had one, or goes on. */
+function withoutCanary({ release, story }: Explanation): string | null {
+  const { endedAt, canarySince, stage, reason } = release;
+  if (endedAt === null || canarySince !== null) return null;
+  if (stage === 'done') return 'the release was promoted without a canary';
+  const last = story.findLast((line) => line.stage !== 'rolling-back' && line.stage !== 'rolled-back');
+  const where = last === undefined ? '' : ` in ${last.stage},`;
+  return `the release ended${where} before its canary${reason === null ? '' : `: ${reason}`}`;
 }
 
 /** What was recomputed, and from what. */
@@ -94,7 +121,7 @@ function verificationLines({ verdicts, looks, reason, stop }: Verification): str
     lines.push(`no look stopped it; it ended with: ${reason}`);
   }
   lines.push(
-    `${verdicts.length} verdicts recomputed from the raw samples up to their watermarks`,
+    `${verdicts.length} ${verdicts.length === 1 ? 'verdict' : 'verdicts'} recomputed from the raw samples up to their watermarks`,
     `${looks.gate.recomputed} of ${looks.gate.kept} looks at the ledger recomputed from the raw samples (each that saw harm; --looks for more)`,
     `${looks.guards.recomputed} of ${looks.guards.kept} looks at the guards recomputed from the measurements that they keep`,
   );
