@@ -7,6 +7,8 @@ export interface Output {
   readonly json: boolean;
   /** Standard output is a terminal: lines may be rewritten. */
   readonly live: boolean;
+  /** Columns of the terminal; null where it is none. */
+  readonly width: number | null;
   /** A line for people; nothing with --json. */
   line(text?: string): void;
   /** The result: as JSON with --json, else as `forPeople` writes it. */
@@ -28,6 +30,7 @@ export function makeOutput(json: boolean, stream: NodeJS.WriteStream = process.s
   return {
     json,
     live,
+    width: live ? (stream.columns ?? 80) : null,
     line(text = '') {
       if (json) return;
       clear();
@@ -51,17 +54,31 @@ export function makeOutput(json: boolean, stream: NodeJS.WriteStream = process.s
   };
 }
 
-/** Columns as wide as their widest cell; a header in capitals. */
-export function table(header: string[], rows: string[][]): string[] {
+/** What is left for the last column of a table that is too wide, at least. */
+const NARROWEST = 20;
+/** The width of the last column where there is no terminal to fit into. */
+const CUT = 80;
+
+/** Columns as wide as their widest cell; a header in capitals. The last column is cut where the lines would be wider than `width`. */
+export function table(header: string[], rows: string[][], width = Number.POSITIVE_INFINITY): string[] {
   const widths = header.map((title, column) =>
     Math.max(title.length, ...rows.map((row) => (row[column] ?? '').length)),
   );
+  const before = widths.slice(0, -1).reduce((sum, one) => sum + one + 2, 0);
+  const room = Math.max(NARROWEST, width - before);
   const line = (cells: string[]) =>
     cells
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .map((cell, column) =>
+        (column === header.length - 1 ? cut(cell, room) : cell).padEnd(widths[column] ?? 0),
+      )
       .join('  ')
       .trimEnd();
   return [line(header), ...rows.map(line)];
+}
+
+/** As many characters at most, the last one an ellipsis where some are left out. */
+export function cut(text: string, most = CUT): string {
+  return text.length <= most ? text : `${text.slice(0, most - 1).trimEnd()}…`;
 }
 
 /** `name  value` lines, the names in one column; entries without a value are left out. */

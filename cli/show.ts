@@ -1,4 +1,4 @@
-import { facts, type Output, table } from './output.ts';
+import { cut, facts, type Output, table } from './output.ts';
 import type { Pending, Release, StoryLine } from './types.ts';
 
 const percent = (share: number): string => `${Number((share * 100).toFixed(2))} %`;
@@ -37,6 +37,7 @@ function signOffLine({ release, evidence }: Release): [string, string] {
   return ['waiting', `a sign-off: slipway release approve ${release} --evidence ${digest}`];
 }
 
+/** A line a release; a reason is cut to the terminal's width, the whole is in `release get`. */
 export function showReleases(output: Output, releases: Release[]): void {
   const rows = releases.map((release) => [
     release.release,
@@ -44,10 +45,15 @@ export function showReleases(output: Output, releases: Release[]): void {
     release.phase,
     release.requester,
     release.startedAt,
-    release.reason?.split('\n')[0] ?? '',
+    firstLine(release.reason ?? '', output.width === null),
   ]);
-  for (const line of table(['RELEASE', 'STAGE', 'PHASE', 'REQUESTER', 'STARTED', 'REASON'], rows))
-    output.line(line);
+  const header = ['RELEASE', 'STAGE', 'PHASE', 'REQUESTER', 'STARTED', 'REASON'];
+  for (const line of table(header, rows, output.width ?? undefined)) output.line(line);
+}
+
+function firstLine(text: string, short: boolean): string {
+  const [line = ''] = text.split('\n');
+  return short ? cut(line) : line;
 }
 
 export function showStoryLine(output: Output, { at, stage, text }: StoryLine): void {

@@ -35,7 +35,10 @@ export function addReaperCommands(program: Command): void {
 
 function showReport(output: Output, { lastRun, unneeded, over }: Report): void {
   if (lastRun === null) {
-    output.line('The reaper has never run: slipway temporal apply makes its schedule, and a worker runs it.');
+    output.line(
+      'The reaper has not run yet. Its first run is due within reaper.every of temporal.yaml (10m unless changed)',
+    );
+    output.line('after slipway temporal apply made its schedule, and needs a worker.');
     return;
   }
   const mode = lastRun.dryRun ? 'a dry run: nothing is removed' : 'what is due is removed';

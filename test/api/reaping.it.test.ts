@@ -92,7 +92,7 @@ describe('what sweeper and reaper do, through the API', () => {
 
   it('the report says what is wasted, since when, and until when it is kept', async () => {
     const none = await cli('reaper', 'report');
-    assert.match(none.stdout, /never run: slipway temporal apply/);
+    assert.match(none.stdout, /has not run yet\. Its first run is due within reaper\.every/);
     assert.deepEqual((await ask('GET', '/v1/reaper')).body, { lastRun: null, unneeded: [], over: [] });
 
     const at = (hours: number) => new Date(Date.UTC(2026, 0, 5, hours));

@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { table } from '../../cli/output.ts';
 import { slipway } from './slipway.ts';
 import { json, startStub } from './stub.ts';
 
@@ -307,6 +308,43 @@ ${more}`;
   }
 });
 
+describe('reaper report', () => {
+  it('says that the first run is to come, not that the schedule is missing', async () => {
+    const stub = await startStub((_asked, response) =>
+      json(response, 200, { lastRun: null, unneeded: [], over: [] }),
+    );
+    const { stdout } = await slipway(['reaper', 'report'], stub.env);
+    await stub.stop();
+    assert.match(stdout, /has not run yet\. Its first run is due within reaper\.every of temporal\.yaml/);
+  });
+});
+
+describe('release list', () => {
+  it('cuts long reasons; --json has all of them', async () => {
+    const reason = `judge: ${'worse '.repeat(100)}`;
+    const releases = [
+      { release: 'shop-1', stage: 'rolled-back', phase: 'Degraded', requester: 'ana', reason },
+    ];
+    const stub = await startStub((_asked, response) =>
+      json(response, 200, { releases: releases.map((one) => ({ ...one, startedAt: '2026-01-08' })) }),
+    );
+    const { stdout } = await slipway(['release', 'list'], stub.env);
+    const whole = await slipway(['release', 'list', '--json'], stub.env);
+    await stub.stop();
+    const shown = /judge: .*$/m.exec(stdout)?.[0] ?? '';
+    assert.ok(shown.endsWith('…') && shown.length <= 80 && shown.length > 70, shown);
+    assert.equal(JSON.parse(whole.stdout)[0].reason, reason);
+  });
+
+  it('leaves short reasons, and fills the width of a terminal', () => {
+    const wide = table(['ID', 'REASON'], [['1', 'x'.repeat(60)]], 40);
+    assert.deepEqual(wide, ['ID  REASON', `1   ${'x'.repeat(35)}…`]);
+    assert.deepEqual(table(['ID', 'REASON'], [['1', 'short']], 40)[1], '1   short');
+    const narrow = table(['ID', 'REASON'], [['1'.repeat(50), 'x'.repeat(60)]], 40);
+    assert.equal(narrow[1], `${'1'.repeat(50)}  ${'x'.repeat(19)}…`);
+  });
+});
+
 describe('gate verify', () => {
   const verified = {
     release: 'shop/1',
@@ -336,6 +374,7 @@ describe('gate verify', () => {
     assert.match(stdout, /^1 +continue +41 +sha256:22$/m);
     assert.match(stdout, /^stopped by a guard's look at 2026-01-08T00:00:00.000Z: quality:judge: worse$/m);
     assert.match(stdout, /^ {2}recomputed from the raw samples up to batch 57; look sha256:33$/m);
+    assert.match(stdout, /^1 verdict recomputed from the raw samples/m);
     assert.match(stdout, /^3 of 2000 looks at the ledger recomputed from the raw samples/m);
     assert.match(stdout, /^2016 of 2016 looks at the guards recomputed from the measurements/m);
     assert.match(
@@ -350,6 +389,43 @@ describe('gate verify', () => {
       /^no look stopped it; it ended with: aborted by bob$/m,
     );
     assert.match(await output({ stop: { ...verified.stop, watermark: null } }), /not recomputed/);
+  });
+
+  it('says that there is nothing to verify where the release ended before its canary', async () => {
+    const verify = async (release: object, ...options: string[]) => {
+      const stub = await startStub(({ path }, response) =>
+        path.endsWith('/explain')
+          ? json(response, 200, {
+              release: {
+                release: 'shop/1',
+                canarySince: null,
+                endedAt: '2026-01-08',
+                reason: null,
+                ...release,
+              },
+              story: ['registering', 'preflight', 'rolling-back', 'rolled-back'].map((stage) => ({ stage })),
+            })
+          : json(response, 404, { error: { code: 'NOT_FOUND', message: 'the gate has no plan' } }),
+      );
+      const ended = await slipway([...options, 'gate', 'verify', 'shop/1'], stub.env);
+      await stub.stop();
+      return ended;
+    };
+    const refused = { stage: 'rolled-back', reason: 'the checklist failed' };
+    const { code, stdout } = await verify(refused);
+    assert.equal(code, 0);
+    assert.equal(
+      stdout,
+      'there is nothing to verify: the release ended in preflight, before its canary: the checklist failed\n',
+    );
+    const { verdicts, plan, reason } = JSON.parse((await verify(refused, '--json')).stdout);
+    assert.deepEqual([verdicts, plan, reason], [[], null, 'the checklist failed']);
+    assert.match((await verify({ stage: 'done' })).stdout, /the release was promoted without a canary/);
+    for (const other of [{ endedAt: null }, { canarySince: '2026-01-07' }]) {
+      const kept = await verify({ stage: 'rolled-back', ...other });
+      assert.equal(kept.code, 1);
+      assert.match(kept.stderr, /NOT_FOUND: the gate has no plan/);
+    }
   });
 });
 
