@@ -201,9 +201,14 @@ export function heldBy(guards: WatchedGuards): string | null {
   return guards.message;
 }
 
+/** So many of the minimum that the gate asks for; the number alone once it is reached, because the canary goes on. */
+function counted(count: number, minimum: number): string {
+  return count < minimum ? `${count} of ${minimum}` : `${count}`;
+}
+
 function countWords(gate: WatchedGate | null, { minSamples, minUsers }: Policy['gate']): string {
   const { samples, users } = gate?.arms.canary ?? { samples: 0, users: 0 };
-  return `${samples} of ${minSamples} samples, ${users} of ${minUsers} users on canary`;
+  return `${counted(samples, minSamples)} samples, ${counted(users, minUsers)} users on canary`;
 }
 
 function harmWords({ reasons }: Look): string {

@@ -122,6 +122,17 @@ describe('a look at the guards', () => {
     );
   });
 
+  it('shows no minimum that is reached', () => {
+    const words = (samples: number, users: number) => {
+      const gate = gateLook({});
+      const arms = { ...gate.arms, canary: { samples, users } };
+      return decide(look([reading('ok')], HOUR), HOUR, { ...gate, arms }).words;
+    };
+    assert.match(words(999, 250), /^999 of 1000 samples, 250 users on canary;/);
+    assert.match(words(2008, 101), /^2008 samples, 101 of 250 users on canary;/);
+    assert.match(words(1000, 900), /^1000 samples, 900 users on canary;/);
+  });
+
   it('looks no later than the policy says, also when it holds', () => {
     const quick = { ...policy, gate: { ...policy.gate, lookEvery: 2_000 } };
     const guards = look([reading('error')], HOUR);
