@@ -181,6 +181,13 @@ test('a serving goes only when every live gateway has acknowledged that it is go
   );
   assert.equal(living().length, 1);
   assert.deepEqual(await endpoints(plan.candidateServing), []);
+  // A gateway that fell silent goes on by its table until it serves the stable arm only.
+  await db.query(`update gateways set renewed_at = now() - interval '10 seconds' where id = 'gateway-1'`);
+  await assert.rejects(
+    removeOnce(plan.release, plan.candidateServing),
+    failureWith('NOT_YET', /waiting until silent gateways serve the stable arm only: gateway-1/, false),
+  );
+  assert.equal(living().length, 1);
   await renewLease(db, 'gateway-1', await routeGeneration(db));
   await remove(plan.release, plan.candidateServing);
   assert.equal(living().length, 0);
