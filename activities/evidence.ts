@@ -5,6 +5,7 @@ import { judge } from '../domain/gate/verdict.ts';
 import { duration } from '../domain/gate/wording.ts';
 import type { GuardLook } from '../domain/guards.ts';
 import type { Policy } from '../domain/policy/policy.ts';
+import { isAboutErrors } from '../domain/release/failure-words.ts';
 import { planWords, verdictWords } from '../domain/release/verdict-words.ts';
 import {
   gateLookDue,
@@ -15,6 +16,7 @@ import {
   watchedGuards,
   watching,
 } from '../domain/release/watching.ts';
+import { canaryFailures } from '../store/canary-failures.ts';
 import type { Database } from '../store/database.ts';
 import {
   findPlan,
@@ -154,11 +156,10 @@ export function createEvidenceActivities({
         const seen = watching({ guards, gate, policy: subject.policy, since: canarySince, now: at });
         if (seen.kind === 'not-yet') throw notYet(seen.words, seen.retryIn);
         const { id: release, application } = subject.release;
-        log.warn(
-          { release, application, stage: progress.stage, breach: seen.words },
-          'a guard stops the canary',
-        );
-        return seen.words;
+        const failures = isAboutErrors({ guards, gate }) ? await canaryFailures(db, release, gate) : '';
+        const breach = `${seen.words}${failures}`;
+        log.warn({ release, application, stage: progress.stage, breach }, 'a guard stops the canary');
+        return breach;
       }),
 
     judgeCanary: ({ progress, horizon, canarySince }) =>

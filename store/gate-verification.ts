@@ -4,6 +4,7 @@ import { evidenceDigest, verdictText } from '../domain/gate/evidence.ts';
 import type { GatePlan, Verdict } from '../domain/gate/types.ts';
 import { judge } from '../domain/gate/verdict.ts';
 import type { Policy } from '../domain/policy/policy.ts';
+import { FAILURES } from '../domain/release/failure-words.ts';
 import {
   type GuardMemory,
   guardsAgain,
@@ -12,6 +13,7 @@ import {
   watchedGate,
   watching,
 } from '../domain/release/watching.ts';
+import { canaryFailures } from './canary-failures.ts';
 import type { Database } from './database.ts';
 import { getPlan, listLooks, type StoredLook, verdictRows, windowOf, windowOfLook } from './evidence.ts';
 import { figuresFromSamples } from './gate-samples.ts';
@@ -85,7 +87,8 @@ export async function verifyEvidence(db: Database, id: string, others = 0): Prom
   const verdicts = await verdictsAgain(db, subject);
   const looks = guardsVerified(await allLooks(db, id), subject, row.reason);
   if (verdicts.length === 0 && looks.guards.kept + looks.gates.length === 0) throw nothingYet(id);
-  const chosen = chosenOf(looks.gates, looks.stop?.gate ?? null, others);
+  const stop = await stoppingLook(db, id, looks.stops);
+  const chosen = chosenOf(looks.gates, stop?.gate ?? null, others);
   for (const look of chosen) await gateAgain(db, subject, look);
   return {
     release: id,
@@ -93,7 +96,7 @@ export async function verifyEvidence(db: Database, id: string, others = 0): Prom
     verdicts,
     looks: { guards: looks.guards, gate: { kept: looks.gates.length, recomputed: chosen.length } },
     reason: row.reason,
-    stop: looks.stop && stopOf(looks.stop),
+    stop: stop && stopOf(stop),
   };
 }
 
@@ -132,9 +135,11 @@ interface GateLook {
   look: WatchedGate;
 }
 
+/** A look that may have stopped the release: its words are the reason, or the reason goes on with why requests failed. */
 interface Found {
   at: Date;
   reason: string;
+  words: string;
   guards: WatchedGuards;
   /** The newest look of the ledger at that time. */
   gate: GateLook | null;
@@ -145,13 +150,13 @@ function guardsVerified(
   looks: readonly StoredLook[],
   { policy, from }: Subject,
   reason: string | null,
-): { guards: Tally; gates: GateLook[]; stop: Found | null } {
+): { guards: Tally; gates: GateLook[]; stops: Found[] } {
   const guards: Tally = { kept: 0, recomputed: 0 };
   const gates: GateLook[] = [];
   const memories = new Map<number, GuardMemory>();
   for (const { kind, at, look } of looks)
     if (kind === 'guards') memories.set(at.getTime(), (look as WatchedGuards).memory);
-  let stop: Found | null = null;
+  const stops: Found[] = [];
   for (const { kind, at, look } of looks) {
     if (kind === 'gate') {
       gates.push({ at, look: look as WatchedGate });
@@ -173,9 +178,24 @@ function guardsVerified(
     }
     const gate = gates.at(-1) ?? null;
     const seen = watching({ guards: kept, gate: gate?.look ?? null, policy, since: from, now });
-    if (seen.kind === 'breach' && seen.words === reason) stop ??= { at, reason, guards: kept, gate };
+    if (seen.kind !== 'breach' || reason === null) continue;
+    const { words } = seen;
+    if (reason === words || reason.startsWith(`${words}${FAILURES}`))
+      stops.push({ at, reason, words, guards: kept, gate });
   }
-  return { guards, gates, stop };
+  return { guards, gates, stops };
+}
+
+/** The first look that gives the reason to the letter: a watch whose worker died looks again, and what it says may have grown. */
+async function stoppingLook(db: Database, release: string, stops: readonly Found[]): Promise<Found | null> {
+  let again: string | null = null;
+  for (const stop of stops) {
+    if (stop.words === stop.reason) return stop;
+    again = `${stop.words}${await canaryFailures(db, release, stop.gate?.look ?? null)}`;
+    if (again === stop.reason) return stop;
+  }
+  if (again !== null) compare('reason', stops.at(-1)?.reason, again);
+  return null;
 }
 
 async function allLooks(db: Database, release: string): Promise<StoredLook[]> {

@@ -11,7 +11,7 @@ import type { ReleasePlan } from '../../domain/release/spec.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { listLooks, listVerdicts } from '../../store/evidence.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
-import { recordBatch } from '../../store/ledger.ts';
+import { recordBatch, type SampleRecord } from '../../store/ledger.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type CanaryTraffic, canaryTraffic, record } from '../support/canary.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
@@ -437,6 +437,34 @@ describe('the look that stopped a release', () => {
     await ended(plan, await watch(plan, unreachable, HOUR + DAY));
     const { stop } = await verifyEvidence(db, plan.release);
     assert.equal(stop?.from, 'silence');
+  });
+
+  it('says why requests failed on the canary, of the samples that it saw, and recomputes', async () => {
+    const plan = await canary();
+    const failing = (count: number, reason: string, more: Partial<SampleRecord> = {}) =>
+      Array.from({ length: count }, (_, index) => ({
+        ...sampleOf({ id: idOf(`${plan.release} ${reason} ${more.arm} ${index}`), at: ASKED_AT + HOUR }),
+        ...{ application: plan.application, release: plan.release, user: `user-${index}`, stratum: 0 },
+        ...{ arm: 'canary' as const, failed: true, status: 503, reason, ...more },
+      }));
+    const rows = [
+      ...failing(19, 'no_endpoint'),
+      ...failing(2, 'upstream_cut'),
+      ...failing(30, 'upstream_error', { arm: 'stable' }),
+      ...failing(9, 'client_closed', { failed: false }),
+    ];
+    await recordBatch(db, rows);
+    const reason = await watch(plan, bad, 2 * HOUR);
+    assert.match(
+      reason,
+      /^errors breached: .*; on the canary: no_endpoint 19 \(no replica answered\), upstream_cut 2 \(the replica broke off\)$/,
+    );
+    await ended(plan, reason);
+    await recordBatch(db, failing(40, 'upstream_timeout'));
+    assert.equal((await verifyEvidence(db, plan.release)).stop?.reason, reason);
+
+    await ended(plan, reason.replace('no_endpoint 19', 'no_endpoint 18'));
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^reason$/));
   });
 
   it('is none when somebody aborted the release', async () => {
