@@ -67,7 +67,8 @@ const ownServings = {
 export type Policy = Record<string, Record<string, unknown>>;
 
 const quick: Policy = {
-  evaluation: { minAccuracy: 0.5, maxP95: '60s' },
+  // One of three is enough: how well a prompt answers is not what these tests are about.
+  evaluation: { minAccuracy: 0.2, maxP95: '60s' },
   // Tests count processes; a busy machine would make a serving grow.
   serving: { readyWithin: '170s', scaling: { maxReplicas: REPLICAS } },
   canary: {

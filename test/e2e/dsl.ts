@@ -101,9 +101,13 @@ export class Running {
   }
 }
 
+/** What the simulated model answers depends on the prompt's every word: so the same prompts in every run. */
+let prompts = 0;
+
 /** Pushes a prompt that nobody has pushed before. @returns its `name@n` */
 export async function pushPrompt({ engineer }: World): Promise<string> {
-  const text = prompt(`rule ${process.hrtime.bigint()}`);
+  prompts += 1;
+  const text = prompt(`rule ${prompts}`);
   const { version } = await engineer.call<{ version: number }>('POST', '/v1/prompts', text);
   return `${APPLICATION}@${version}`;
 }
