@@ -59,8 +59,8 @@ describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }
   }
   const provide = (release: string, serving: string, told?: (message: string) => void) =>
     tried(() => activities().provideServing({ ...stepOf(release), serving }), told);
-  const remove = (release: string, serving: string) =>
-    tried(() => activities().removeServing({ ...stepOf(release), serving }));
+  const remove = (release: string, serving: string, told?: (message: string) => void) =>
+    tried(() => activities().removeServing({ ...stepOf(release), serving }), told);
   const endpoints = async (serving: string) => (await getServing(db, serving)).endpoints;
 
   test('a serving is provided with its progress told, published, and removed when its release needs it no more', async () => {
@@ -157,19 +157,22 @@ describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }
       application: 'outage',
       runtime,
     });
-    const struck = async (work: Promise<void>) => {
+    /** The server is away until the work has told so. */
+    const struck = async (begin: (told: (message: string) => void) => Promise<void>) => {
+      const said = Promise.withResolvers<void>();
+      const work = begin((message) => {
+        if (/the Kubernetes API server does not serve/.test(message)) said.resolve();
+      });
       await delay(50);
       await apiServer.kill();
-      await delay(6_000);
+      await said.promise;
       await apiServer.start();
       await work;
     };
-    const told = new Set<string>();
-    await struck(provide(release, serving, (message) => told.add(message)));
+    await struck((told) => provide(release, serving, told));
     assert.equal((await endpoints(serving)).length, 2);
-    assert.ok([...told].some((message) => /the Kubernetes API server does not serve/.test(message)));
     await releases.end(release, 'rolled-back');
-    await struck(remove(release, serving));
+    await struck((told) => remove(release, serving, told));
     assert.equal((await adapter.observe(serving)).state, 'absent');
   });
 });
