@@ -1,5 +1,5 @@
 /**
- * `npm test`: lint, types, fast tests, then the tests on real parts, then the end-to-end tests one by one. `--quick` stops after the fast
+ * `npm test`: lint, types, fast tests, then the tests on real parts, then the end-to-end tests. `--quick` stops after the fast
  * tests. Other arguments are paths (or parts of paths) and choose among the test files. Ends with 0 only when everything passed.
  */
 import { spawn } from 'node:child_process';
@@ -23,8 +23,11 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const bin = (name: string): string => join(ROOT, 'node_modules', '.bin', name);
 const say = (line: string): void => console.error(line);
 
-/** Integration tests share two parts and wait a lot; more files at once only make each other slow. */
-const INTEGRATION_CONCURRENCY = 2;
+/** Integration tests wait more than they work; more files at once only make each other slow. */
+const INTEGRATION_CONCURRENCY = 3;
+
+/** Each end-to-end file has a stack of its own, which is a core's work. */
+const END_TO_END_CONCURRENCY = 2;
 
 /** A test that hangs must fail, not hold everything up; milliseconds. */
 const TEST_TIMEOUT = 600_000;
@@ -154,7 +157,7 @@ async function main(): Promise<boolean> {
     say('\n== starting the parts that the tests share');
     const shared = await sharedParts(rest);
     results.push(await runTests('integration', INTEGRATION_CONCURRENCY, shared));
-    results.push(await runTests('end-to-end', 1, shared));
+    results.push(await runTests('end-to-end', END_TO_END_CONCURRENCY, shared));
   }
   return results.every(Boolean);
 }
