@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ApplicationFailure } from '@temporalio/common';
+import { createReapingActivities } from '../../activities/reaping.ts';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createKubernetesClient } from '../../adapters/kubernetes/client.ts';
 import { resources } from '../../adapters/kubernetes/resources.ts';
@@ -15,7 +16,7 @@ import { type Bench, startBench } from '../adapters/serving/kubernetes-support.t
 import { asAttempt } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
-import { exampleRuntime, until } from '../support/servings.ts';
+import { exampleRuntime, exampleServing, until } from '../support/servings.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }, () => {
@@ -147,6 +148,34 @@ describe('the activities on Kubernetes', { skip: (await whyNoNodes()) ?? false }
     );
     await remove(release, serving);
     assert.equal((await adapter.observe(serving)).state, 'absent');
+  });
+
+  test('the reaper finds what no route and no release needs, leaves the rest alone, and every object goes', async () => {
+    const hour = 3_600_000;
+    const orphan = exampleServing(2, { seed: 77 });
+    await adapter.apply(orphan);
+    const needed = await releases.register({
+      application: 'needs',
+      runtime: exampleRuntime(1, { seed: 78 }),
+    });
+    await provide(needed.release, needed.candidateServing);
+    const { inspectServings, reapServing } = createReapingActivities({ db, adapter, log: silentLog });
+    const inspect = (asked: number) =>
+      asAttempt(() => inspectServings({ grace: hour, dryRun: false }), { asked });
+    const first = Date.now();
+    const [sighted, ...others] = await inspect(first);
+    assert.deepEqual([sighted?.serving, sighted?.gpus, sighted?.due], [orphan.digest, 2, false]);
+    assert.deepEqual(others, []);
+    const [later] = await inspect(first + hour);
+    assert.deepEqual([later?.due, later?.gpuHours], [true, 2]);
+    await tried(async () => {
+      assert.equal(await reapServing({ serving: orphan.digest }), 'removed');
+    });
+    const left = (await adapter.list()).map(({ digest }) => digest);
+    assert.ok(left.includes(needed.candidateServing));
+    assert.ok(!left.includes(orphan.digest), 'not one of its objects is left');
+    await releases.end(needed.release, 'rolled-back');
+    await remove(needed.release, needed.candidateServing);
   });
 
   test('an outage of the API server in the middle ends in the same', async () => {
