@@ -64,12 +64,9 @@ export async function ensureAccess(admin: KubeConfig, namespace: string): Promis
     await objects.patch(object, undefined, undefined, 'slipway-local', true, strategy);
   };
   await apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
-  const gatewayRules = [
-    { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: ['list', 'watch'] },
-  ];
   for (const object of [
     ...accessOf(namespace, 'worker', rulesIn('worker-rules.yaml'), rulesIn('worker-cluster-rules.yaml')),
-    ...accessOf(namespace, 'gateway', gatewayRules),
+    ...accessOf(namespace, 'gateway', rulesIn('gateway-rules.yaml')),
   ]) {
     await apply(object);
   }
