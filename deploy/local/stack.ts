@@ -8,6 +8,7 @@ import { SlipwayError } from '../../domain/errors.ts';
 import { openDatabase } from '../../store/database.ts';
 import { migrate } from '../../store/migrate.ts';
 import { type Cluster, configuredCluster, startLocalCluster } from './kubernetes/cluster.ts';
+import { kubernetesPrograms } from './kubernetes/control-plane.ts';
 import { takeLock } from './lock.ts';
 import { choosePort } from './ports.ts';
 import { type LocalPostgres, startLocalPostgres } from './postgres.ts';
@@ -17,16 +18,7 @@ import { type LocalTemporal, startLocalTemporal } from './temporal.ts';
 import { type LocalTemporalUi, startLocalTemporalUi } from './temporal-ui.ts';
 import type { Say } from './tools/build.ts';
 import { resolveTool } from './tools/resolve.ts';
-import {
-  etcd,
-  kubeApiserver,
-  kubeControllerManager,
-  kubeScheduler,
-  prometheus,
-  type Tool,
-  temporalServer,
-  temporalUi,
-} from './tools/spec.ts';
+import { prometheus, type Tool, temporalServer, temporalUi } from './tools/spec.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 export const DEFAULT_STATE = join(ROOT, '.slipway');
@@ -167,13 +159,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const localPrometheus = !env.PROMETHEUS_URL;
   const localCluster = options.kubernetes !== undefined && !env.KUBECONFIG;
   const programs = await programsFor(
-    [
-      ...(localTemporal ? [temporalServer, temporalUi] : []),
-      ...(localPrometheus ? [prometheus] : []),
-      ...(localCluster ? [etcd, kubeApiserver, kubeControllerManager, kubeScheduler] : []),
-    ],
+    [...(localTemporal ? [temporalServer, temporalUi] : []), ...(localPrometheus ? [prometheus] : [])],
     say,
   );
+  const kubernetes = localCluster ? await kubernetesPrograms(say) : undefined;
   const program = (tool: Tool): string => programs.get(tool) ?? tool.name;
 
   const postgres = env.DATABASE_URL
@@ -240,19 +229,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 
   const clusterOf = async (): Promise<Cluster | undefined> => {
     if (options.kubernetes === undefined) return undefined;
-    if (!localCluster) return configuredCluster(env, say);
+    if (kubernetes === undefined) return configuredCluster(env, say);
     return timed(
       say,
       ({ url, nodes }: Cluster) => `Kubernetes is up at ${url} with ${nodes} simulated GPU nodes`,
       async () =>
         startLocalCluster({
           supervisor,
-          programs: {
-            etcd: program(etcd),
-            apiServer: program(kubeApiserver),
-            controllerManager: program(kubeControllerManager),
-            scheduler: program(kubeScheduler),
-          },
+          programs: kubernetes,
           state,
           port: await port('kubernetes', 6443),
           env: options.kubernetes?.simulator ?? {},
