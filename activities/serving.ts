@@ -8,7 +8,7 @@ import { nextRestart } from '../domain/serving/restarts.ts';
 import { servingName } from '../domain/serving/serving.ts';
 import type { Database, Queryable } from '../store/database.ts';
 import { getRelease, loadSpec } from '../store/releases.ts';
-import { acknowledgementOf, publishEndpoints } from '../store/routes.ts';
+import { acknowledgementOf, publishEndpoints, readGeneration } from '../store/routes.ts';
 import {
   askForWeight,
   findServing,
@@ -16,7 +16,6 @@ import {
   noteRestart,
   restartsOf,
   routedServings,
-  routeGeneration,
   type ServingRow,
   setReplicas,
   usesOfServing,
@@ -222,7 +221,7 @@ async function alive<T>(
 
 /** Which gateways may still send requests by an older table; null: none. */
 async function laggards(db: Database): Promise<string | null> {
-  const { lagging, lingering } = await acknowledgementOf(db, await routeGeneration(db));
+  const { lagging, lingering } = await acknowledgementOf(db, await readGeneration(db));
   if (lagging.length > 0) return `waiting for gateways to let go of it: ${lagging.join(', ')}`;
   if (lingering.length > 0)
     return `waiting until silent gateways serve the stable arm only: ${lingering.join(', ')}`;

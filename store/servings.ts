@@ -224,9 +224,3 @@ export async function withServingLock<T>(
     }),
   );
 }
-
-/** The generation of the route table as it stands. */
-export async function routeGeneration(db: Queryable): Promise<number> {
-  const { rows } = await db.query<{ generation: number }>('select generation from route_state');
-  return rows[0]?.generation ?? 0;
-}

@@ -13,8 +13,8 @@ import { defaultPolicy } from '../../domain/policy/policy.ts';
 import type { ScalingPolicy } from '../../domain/serving/serving.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
-import { dropLease, findRoute, renewLease } from '../../store/routes.ts';
-import { getServing, noteUtilisation, routeGeneration } from '../../store/servings.ts';
+import { dropLease, findRoute, readGeneration, renewLease } from '../../store/routes.ts';
+import { getServing, noteUtilisation } from '../../store/servings.ts';
 import { ASKED_AT, asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
@@ -265,9 +265,9 @@ test('load brings replicas at once, and takes them away one by one after a while
   assert.equal((await db.query(aWhile, [serving])).rowCount, 1);
 
   // A gateway has the table and answers a request that it routed by it.
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   t.after(() => dropLease(db, 'gateway-1'));
-  const routedBy = await routeGeneration(db);
+  const routedBy = await readGeneration(db);
   await keep();
   const last = (await adapter.observe(serving)).endpoints.at(-1);
   assert.equal((await row(serving)).replicas, 2);
@@ -277,7 +277,7 @@ test('load brings replicas at once, and takes them away one by one after a while
   );
   await keep();
   assert.equal(living().length, 3);
-  await renewLease(db, 'gateway-1', await routeGeneration(db), routedBy);
+  await renewLease(db, 'gateway-1', await readGeneration(db), routedBy);
   await keep();
   assert.equal(living().length, 3);
   // One that fell silent before it took the table may use them until it serves the stable arm only.
@@ -285,7 +285,7 @@ test('load brings replicas at once, and takes them away one by one after a while
   await db.query(`update gateways set renewed_at = now() - interval '10 seconds' where id = 'gateway-1'`);
   await keep();
   assert.equal(living().length, 3);
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   await keep();
   assert.equal(living().length, 2);
 
@@ -295,7 +295,7 @@ test('load brings replicas at once, and takes them away one by one after a while
   for (const _ of ['the second replica', 'the floor']) {
     await db.query(aWhile, [serving]);
     await keep();
-    await renewLease(db, 'gateway-1', await routeGeneration(db));
+    await renewLease(db, 'gateway-1', await readGeneration(db));
     await keep();
   }
   assert.deepEqual([(await row(serving)).replicas, living().length], [1, 1]);

@@ -6,8 +6,8 @@ import { createLocalServing, stopAll } from '../../adapters/serving/local/local.
 import { defaultPolicy } from '../../domain/policy/policy.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
-import { dropLease, renewLease } from '../../store/routes.ts';
-import { getServing, routeGeneration, withServingLock } from '../../store/servings.ts';
+import { dropLease, readGeneration, renewLease } from '../../store/routes.ts';
+import { getServing, withServingLock } from '../../store/servings.ts';
 import { asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
@@ -73,16 +73,16 @@ const failureWith =
 test('a serving is provided: what is awaited is told, and the gateways learn where it answers, once', async (t) => {
   const { provide, application, runtime, adapter, endpoints, living } = world(t);
   const plan = await releases.register({ application, runtime: runtime(2) });
-  const before = await routeGeneration(db);
+  const before = await readGeneration(db);
   const told: string[] = [];
   await provide(plan.release, plan.candidateServing, (message) => told.push(message));
   assert.match(told[0] ?? '', /^[01] of 2 replicas ready, [12] loading the model$/);
   const seen = await adapter.observe(plan.candidateServing);
   assert.equal(seen.state, 'ready');
   assert.deepEqual(await endpoints(plan.candidateServing), [...seen.endpoints].sort());
-  assert.equal(await routeGeneration(db), before + 1);
+  assert.equal(await readGeneration(db), before + 1);
   await provide(plan.release, plan.candidateServing);
-  assert.equal(await routeGeneration(db), before + 1);
+  assert.equal(await readGeneration(db), before + 1);
   assert.equal(living().length, 2);
 });
 
@@ -173,7 +173,7 @@ test('a serving goes only when every live gateway has acknowledged that it is go
   const { provide, removeOnce, remove, application, runtime, living, endpoints } = world(t);
   const plan = await releases.register({ application, runtime: runtime() });
   await provide(plan.release, plan.candidateServing);
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   t.after(() => dropLease(db, 'gateway-1'));
   await assert.rejects(
     removeOnce(plan.release, plan.candidateServing),
@@ -188,7 +188,7 @@ test('a serving goes only when every live gateway has acknowledged that it is go
     failureWith('NOT_YET', /waiting until silent gateways serve the stable arm only: gateway-1/, false),
   );
   assert.equal(living().length, 1);
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   await remove(plan.release, plan.candidateServing);
   assert.equal(living().length, 0);
 });

@@ -4,8 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import type { Move } from '../../activities/contract.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
 import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
-import { dropLease, findRoute, renewLease } from '../../store/routes.ts';
-import { routeGeneration } from '../../store/servings.ts';
+import { dropLease, findRoute, readGeneration, renewLease } from '../../store/routes.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
@@ -44,7 +43,7 @@ test('a withdrawal that was written is through only when the gateways have ackno
   await releases.established({ application });
   const { release } = await releases.register({ application });
   await attempt(release, 'canary', 100, 0.1);
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   t.after(() => dropLease(db, 'gateway-1'));
   // Live by its lease all the while, and behind.
   const renewing = setInterval(() => {
@@ -58,7 +57,7 @@ test('a withdrawal that was written is through only when the gateways have ackno
       return true;
     });
   }
-  await renewLease(db, 'gateway-1', await routeGeneration(db));
+  await renewLease(db, 'gateway-1', await readGeneration(db));
   await attempt(release, 'withdrawn', 101);
 });
 

@@ -6,8 +6,8 @@ import { shortDigest } from '../../domain/digest.ts';
 import type { FlagValue, WantedServing } from '../../domain/serving/serving.ts';
 import { lastReaperRun, listReaped, listUnneeded } from '../../store/reaping.ts';
 import { listEvents } from '../../store/releases.ts';
-import { dropLease, publishEndpoints } from '../../store/routes.ts';
-import { getServing, routeGeneration } from '../../store/servings.ts';
+import { dropLease, publishEndpoints, readGeneration } from '../../store/routes.ts';
+import { getServing } from '../../store/servings.ts';
 import type { ReaperInput, ReaperReport } from '../../workflows/reaper.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { dyingReleases } from '../support/dying-releases.ts';
@@ -219,7 +219,7 @@ describe('reaper', () => {
     await reap({ grace: 0, dryRun: true });
     await world.db.query(
       `insert into gateways (id, renewed_at, acknowledged, oldest_in_flight) values ('vanished', now() - interval '6 s', $1, $1)`,
-      [(await routeGeneration(world.db)) - 1],
+      [(await readGeneration(world.db)) - 1],
     );
     const { handle, waiting } = await begin({ grace: 0, dryRun: false });
     const [message] = await until('the reaper waits', waiting, ({ length }) => length > 0);
