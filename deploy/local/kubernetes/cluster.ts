@@ -62,7 +62,7 @@ export function configuredCluster(env: NodeJS.ProcessEnv, say: Say): Cluster {
     throw new SlipwayError('INPUT_INVALID', 'SLIPWAY_CLUSTER_FILE is not set', {
       field: 'SLIPWAY_CLUSTER_FILE',
       remedy:
-        "Name a file with the cluster's settings: vLLM's image, GPU kinds; docs/operating.md has one. Or unset KUBECONFIG",
+        "Name a file with the cluster's settings: vLLM's image, GPU kinds; docs/kubernetes.md has one. Or unset KUBECONFIG",
     });
   }
   say(`Kubernetes is the configured one at ${url}`);
