@@ -46,49 +46,56 @@ export type ColumnType = 'int4' | 'int8';
 /** Columns of a statement by name: an SQL expression that gives no NULL, and its type. */
 export type ColumnsWanted = Readonly<Record<string, readonly [expression: string, type: ColumnType]>>;
 
-/** The bytes of a column's numbers, one after the other, big-endian. */
-export interface Column {
-  bytes: DataView;
-  /** 4 or 8 */
-  width: number;
-}
-
-/** The columns of `select … <from>`. Nothing is escaped: the SQL is the caller's own. */
+/** The columns of `select … <from>`. Nothing is escaped: the SQL is the caller's own. @throws RangeError when a number is not exact in a double */
 export async function readColumns<C extends ColumnsWanted>(
   tx: Transaction,
   wanted: C,
   from: string,
-): Promise<{ rows: number; columns: { [Name in keyof C]: Column } }> {
+): Promise<{ rows: number; columns: { [Name in keyof C]: Float64Array } }> {
   const names = Object.keys(wanted);
   const types = Object.values(wanted);
   const list = types.map(([expression, type]) => `string_agg(${type}send(${expression}), '')`);
-  const found: DataView[][] = [];
+  const found: Float64Array[][] = [];
   await new Promise<void>((resolve, reject) => {
     const take = (chunk: Buffer) => {
-      const row = readRow(chunk);
-      if (row !== null) found.push(row);
+      const fields = readRow(chunk);
+      if (fields !== null)
+        found.push(fields.map((bytes, index) => readers[types[index]?.[1] ?? 'int4'](bytes)));
     };
     const done = (error?: Error) => (error ? reject(error) : resolve());
     tx.query(new CopyOut(`copy (select ${list.join(', ')} ${from}) to stdout (format binary)`, take, done));
   });
-  const [row] = found;
-  if (row?.length !== names.length) throw new Error('an aggregate gives one row');
-  const columns = row.map((bytes, index): Column => ({ bytes, width: types[index]?.[1] === 'int8' ? 8 : 4 }));
+  const [columns] = found;
+  if (columns?.length !== names.length) throw new Error('an aggregate gives one row');
   return {
-    rows: columns[0] === undefined ? 0 : columns[0].bytes.byteLength / columns[0].width,
+    rows: columns[0]?.length ?? 0,
     columns: Object.fromEntries(names.map((name, index) => [name, columns[index]])) as {
-      [Name in keyof C]: Column;
+      [Name in keyof C]: Float64Array;
     },
   };
 }
 
-/** @throws RangeError when it is not exact in a double */
-export function numberAt({ bytes, width }: Column, row: number): number {
-  if (width === 4) return bytes.getInt32(4 * row);
-  const value = bytes.getInt32(8 * row) * 4294967296 + bytes.getUint32(8 * row + 4);
-  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not exact in a double`);
-  return value;
-}
+/** Postgres sends numbers big-endian. */
+const readers: Readonly<Record<ColumnType, (bytes: DataView) => Float64Array>> = {
+  int4: (bytes) => {
+    const numbers = new Float64Array(bytes.byteLength / 4);
+    for (let index = 0; index < numbers.length; index += 1) numbers[index] = bytes.getInt32(4 * index);
+    return numbers;
+  },
+  int8: (bytes) => {
+    const numbers = new Float64Array(bytes.byteLength / 8);
+    for (let index = 0; index < numbers.length; index += 1) {
+      const high = bytes.getInt32(8 * index);
+      const number = high * 4_294_967_296 + bytes.getUint32(8 * index + 4);
+      if (high >= HIGH || high < -HIGH) throw new RangeError(`${number} is not exact in a double`);
+      numbers[index] = number;
+    }
+    return numbers;
+  },
+};
+
+/** The upper half of 2^53. */
+const HIGH = 2 ** 21;
 
 /** "PGCOPY\n\377\r\n\0", flags and the length of an extension: before the first row. */
 const HEADER = 19;

@@ -1,9 +1,8 @@
 import { influenceSums } from '../domain/gate/in-memory.ts';
-import { influenceRequests } from '../domain/gate/influence.ts';
+import { addedSums, influenceRequests } from '../domain/gate/influence.ts';
 import type { GateFigures, GateMetric, InfluenceSums } from '../domain/gate/types.ts';
 import { type Database, inTransaction, type Transaction } from './database.ts';
 import { Collected, MergedRows, type Place } from './gate-collected.ts';
-import { added } from './gate-tally.ts';
 import { type GateWindow, totalsOf } from './gate-totals.ts';
 import { type JudgedColumns, metricsOf } from './ledger/records.ts';
 import { experimentOf } from './ledger.ts';
@@ -41,17 +40,10 @@ export async function figuresFromSamples(
     for await (const part of parts()) {
       const data = part.data(window);
       const more = requests.map((request) => influenceSums(request, data));
-      sums = sums.length === 0 ? more : sums.map((sum, index) => addedSums(sum, more[index] ?? sum));
+      sums = sums.length === 0 ? more : addedSums(sums, more);
     }
     return { totals, sums };
   });
-}
-
-function addedSums({ guard, arms }: InfluenceSums, more: InfluenceSums): InfluenceSums {
-  return {
-    guard,
-    arms: { stable: added(arms.stable, more.arms.stable), canary: added(arms.canary, more.arms.canary) },
-  };
 }
 
 interface Source {

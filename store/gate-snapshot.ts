@@ -1,41 +1,48 @@
-import { type Database, inTransaction, type Transaction } from './database.ts';
-
-type Job = (tx: Transaction) => Promise<void>;
+import { type Database, inTransaction, openDatabase, type Transaction } from './database.ts';
 
 /** One state of the ledger, for as many statements as one likes. */
 export interface Snapshot {
   tx: Transaction;
-  /** Runs the jobs in any order; if they are long, side by side with a second connection that sees the same. */
-  run: (jobs: readonly Job[], long: boolean) => Promise<void>;
+  /** What another thread needs to see the same, for as long as this snapshot is open. */
+  share: () => Promise<SharedSnapshot>;
+}
+
+export interface SharedSnapshot {
+  /** Of the database. */
+  url: string;
+  /** As Postgres names it (`pg_export_snapshot`). */
+  id: string;
 }
 
 /** Memory of a sort or hash of a judgement. */
 const WORK_MEM = '128MB';
 
+const READ_ONLY = 'set transaction isolation level repeatable read, read only';
+
 /** Reads in one snapshot, which no batch that commits meanwhile can change. */
 export async function inSnapshot<T>(db: Database, work: (snapshot: Snapshot) => Promise<T>): Promise<T> {
   return inTransaction(db, async (tx) => {
-    await tx.query(
-      `set transaction isolation level repeatable read, read only; set local work_mem = '${WORK_MEM}'`,
-    );
-    return work({
-      tx,
-      run: async (jobs, long) => {
-        const waiting = [...jobs];
-        const worker = async (on: Transaction) => {
-          for (let job = waiting.shift(); job !== undefined; job = waiting.shift()) await job(on);
-        };
-        if (!long) return worker(tx);
-        const { rows } = await tx.query<{ snapshot: string }>('select pg_export_snapshot() as snapshot');
-        const second = inTransaction(db, async (other) => {
-          await other.query('set transaction isolation level repeatable read, read only');
-          await other.query(`set transaction snapshot '${rows[0]?.snapshot}'`);
-          await worker(other);
-        });
-        // Both end before an error is told: a job still running would use a connection that is no longer its own.
-        const ended = await Promise.allSettled([worker(tx), second]);
-        for (const result of ended) if (result.status === 'rejected') throw result.reason;
-      },
-    });
+    await tx.query(`${READ_ONLY}; set local work_mem = '${WORK_MEM}'`);
+    const share = async (): Promise<SharedSnapshot> => {
+      const { rows } = await tx.query<{ id: string }>('select pg_export_snapshot() as id');
+      return { url: db.options.connectionString ?? '', id: rows[0]?.id ?? '' };
+    };
+    return work({ tx, share });
   });
+}
+
+/** Reads in a snapshot that another connection holds open. */
+export async function inSharedSnapshot<T>(
+  { url, id }: SharedSnapshot,
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
+  const db = openDatabase(url, { max: 1 });
+  try {
+    return await inTransaction(db, async (tx) => {
+      await tx.query(`${READ_ONLY}; set transaction snapshot '${id}'`);
+      return work(tx);
+    });
+  } finally {
+    await db.end();
+  }
 }

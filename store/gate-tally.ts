@@ -1,4 +1,5 @@
 import { ExactSum, ExactSumOfSquares } from '../domain/gate/exact.ts';
+import { nobody } from '../domain/gate/influence.ts';
 import type { ArmInfluence, InfluenceRequest } from '../domain/gate/types.ts';
 import type { Arm } from '../domain/words.ts';
 import type { UserTable } from './gate-users.ts';
@@ -23,7 +24,7 @@ const COEFFICIENTS = 6;
 
 /**
  * The sums of all requests on one table in one walk over its users, exactly as `InfluenceRequest` says. Sums over different users may be
- * added, by `added`.
+ * added (`addedSums`).
  */
 export function tally(table: UserTable, requests: readonly TallyRequest[]): Record<Arm, ArmInfluence>[] {
   const count = requests.length;
@@ -128,25 +129,4 @@ class ArmTally {
       asCanary2: this.#asCanary2.total(),
     };
   }
-}
-
-export const nobody: ArmInfluence = {
-  users: 0,
-  positive: 0,
-  n2: 0n,
-  own2: 0n,
-  asStable2: 0n,
-  asCanary2: 0n,
-};
-
-/** The sums of different users. */
-export function added(a: ArmInfluence, b: ArmInfluence): ArmInfluence {
-  return {
-    users: a.users + b.users,
-    positive: a.positive + b.positive,
-    n2: a.n2 + b.n2,
-    own2: a.own2 + b.own2,
-    asStable2: a.asStable2 + b.asStable2,
-    asCanary2: a.asCanary2 + b.asCanary2,
-  };
 }

@@ -1,5 +1,4 @@
 import type { Arm } from '../domain/words.ts';
-import { type Column, numberAt } from './copy.ts';
 
 /**
  * Per-user rows of one table in memory, for one walk over all users. Rows come in any order and are dealt to shards by user, each small enough
@@ -25,7 +24,7 @@ export class UserTable {
   }
 
   /** Takes a block of rows. `user`: their users; `code`: 2·stratum, and 1 more on the canary. */
-  take(rows: number, columns: Readonly<Record<string, Column>>): void {
+  take(rows: number, columns: Readonly<Record<string, Float64Array>>): void {
     const { user, code } = columns;
     if (!user || !code) throw new Error('a block without its place');
     const values = this.#columns.map((name) => {
@@ -34,15 +33,15 @@ export class UserTable {
       return column;
     });
     for (let row = 0; row < rows; row += 1) {
-      const who = numberAt(user, row);
-      const where = numberAt(code, row);
+      const who = user[row] ?? 0;
+      const where = code[row] ?? 0;
       const shard = this.#shardOf(who);
       const base = shard.next();
       const { data } = shard;
       data[base] = 2 * who + (where & 1);
       data[base + 1] = this.#group(where);
       for (let column = 0; column < values.length; column += 1) {
-        data[base + FIRST_COLUMN + column] = numberAt(values[column] as Column, row);
+        data[base + FIRST_COLUMN + column] = values[column]?.[row] ?? 0;
       }
     }
   }

@@ -1,7 +1,15 @@
 import type { Arm } from '../words.ts';
 import { guardId } from './metrics.ts';
 import { tailThresholds } from './quantile.ts';
-import type { GateMetric, GateTotals, InfluenceRequest, InfluenceRow, MetricTotals } from './types.ts';
+import type {
+  ArmInfluence,
+  GateMetric,
+  GateTotals,
+  InfluenceRequest,
+  InfluenceRow,
+  InfluenceSums,
+  MetricTotals,
+} from './types.ts';
 
 /**
  * Pass 1 → pass 2: what each user contributes to the difference of the arms, to first order (the delta method for a ratio, Deng, Knoblich,
@@ -127,6 +135,41 @@ function rowsOf(
     asStable: (scale * pair.weight) / evenShare(pair.stable),
     asCanary: (scale * pair.weight) / evenShare(pair.canary),
   }));
+}
+
+/** The sums over no users. */
+export const nobody: ArmInfluence = {
+  users: 0,
+  positive: 0,
+  n2: 0n,
+  own2: 0n,
+  asStable2: 0n,
+  asCanary2: 0n,
+};
+
+/** The sums of the same requests over different users, added. */
+export function addedSums(a: readonly InfluenceSums[], b: readonly InfluenceSums[]): InfluenceSums[] {
+  return a.map((sums, index) => {
+    const more = b[index];
+    if (more?.guard !== sums.guard)
+      throw new Error(`sums of ${sums.guard} and of ${more?.guard ?? 'nothing'}`);
+    const { stable, canary } = sums.arms;
+    return {
+      guard: sums.guard,
+      arms: { stable: added(stable, more.arms.stable), canary: added(canary, more.arms.canary) },
+    };
+  });
+}
+
+function added(a: ArmInfluence, b: ArmInfluence): ArmInfluence {
+  return {
+    users: a.users + b.users,
+    positive: a.positive + b.positive,
+    n2: a.n2 + b.n2,
+    own2: a.own2 + b.own2,
+    asStable2: a.asStable2 + b.asStable2,
+    asCanary2: a.asCanary2 + b.asCanary2,
+  };
 }
 
 function floorDivide(a: bigint, b: bigint): bigint {

@@ -188,7 +188,7 @@ describe('the figures of the gate', () => {
     assert.notDeepEqual(json(later.figures), json(frozen.figures));
   });
 
-  it('are the same in one part and in many, on one connection and on two', async () => {
+  it('are the same in one part, and in many by threads', async () => {
     const release = `parts-${++releases}`;
     const list = Array.from(
       { length: 300 },
@@ -211,6 +211,23 @@ describe('the figures of the gate', () => {
       return readInfluences(snapshot, experiment, influenceRequests(metrics, figures.totals), 40_000_000);
     });
     assert.deepEqual(inParts, figures.sums);
+  });
+
+  it('say what a thread met', async () => {
+    const row = {
+      arm: 'stable' as const,
+      stratum: 0,
+      mean: 0,
+      pooledMean: 0,
+      own: 1,
+      asStable: 1,
+      asCanary: 1,
+    };
+    const request = { guard: 'error', metric: 'error', centre: 0n, above: null, rows: [row] };
+    await assert.rejects(
+      inSnapshot(db, async (snapshot) => readInfluences(snapshot, 4711, [request], 40_000_000)),
+      /relation "user_strata_4711" does not exist/,
+    );
   });
 
   it('of a release without samples are empty', async () => {
