@@ -63,7 +63,7 @@ export class Mover {
   /** Moves everything that the spool holds now. @throws when the database does not take it */
   async moveAll(): Promise<void> {
     const { spool } = this.#options;
-    spool.heal();
+    await spool.heal();
     spool.rotate();
     for (const segment of [...spool.waiting()]) await this.#move(segment);
   }

@@ -6,10 +6,12 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statfsSync,
   statSync,
   unlinkSync,
   writeSync,
 } from 'node:fs';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SampleRecord } from '../../store/ledger.ts';
 import { type DecodedLines, decodeLines, encodeLine } from './lines.ts';
@@ -76,12 +78,23 @@ export class Spool {
 
   /**
    * Takes room for the record of one more request.
-   * @returns false when the spool is full: the request must be refused before anything is sent upstream
+   * @returns false when the spool or its disk is full: the request must be refused before anything is sent upstream
    */
   admit(): boolean {
-    if (this.#broken || this.#bytes + (this.#admitted + 1) * ROOM_PER_REQUEST > this.#maxBytes) return false;
+    const room = (this.#admitted + 1) * ROOM_PER_REQUEST;
+    if (this.#broken || this.#bytes + room > this.#maxBytes || this.#diskHasLess(room)) return false;
     this.#admitted += 1;
     return true;
+  }
+
+  /** Does the disk have less left, by its own word? One that says nothing of its size is found out by writing. */
+  #diskHasLess(room: number): boolean {
+    try {
+      const { blocks, bavail, bsize } = statfsSync(this.#folder);
+      return blocks > 0 && bavail * bsize < room;
+    } catch {
+      return true;
+    }
   }
 
   /** Gives the room of an admitted request back, recorded or not. */
@@ -117,15 +130,18 @@ export class Spool {
     return this.#current;
   }
 
-  /** After a failed write: takes requests again once a segment can be opened. */
-  heal(): void {
+  /** After a failed write: takes requests again once the disk has really taken a record's worth; an empty file fits on a full one. */
+  async heal(): Promise<void> {
     if (!this.#broken) return;
+    const probe = join(this.#folder, 'probe');
     try {
-      this.#open();
+      // Random, so that no file system makes less of it.
+      await writeFile(probe, randomBytes(ROOM_PER_REQUEST), { mode: 0o600, flush: true });
       this.#broken = false;
     } catch {
       // Still not; the mover tries again.
     }
+    await rm(probe, { force: true }).catch(() => {});
   }
 
   /** Closes the current segment, so that it can be moved. */

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import fs, { appendFileSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, it } from 'node:test';
+import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import fc from 'fast-check';
 import { decodeLines, encodeLine } from '../../../gateway/spool/lines.ts';
 import { Spool } from '../../../gateway/spool/spool.ts';
@@ -63,7 +64,26 @@ describe('Spool', () => {
   beforeEach(() => {
     state = temporaryState();
   });
-  afterEach(() => state.remove());
+  afterEach(() => {
+    mock.restoreAll();
+    syncBuiltinESMExports();
+    state.remove();
+  });
+
+  /** A disk that opens files and takes no byte; `left` is what it says that it has, of a million bytes. */
+  const fillDisk = (left: number): void => {
+    const full = (): never => {
+      throw Object.assign(new Error('no space left on device'), { code: 'ENOSPC' });
+    };
+    mock.method(fs, 'writeSync', full);
+    mock.method(fs.promises, 'writeFile', async () => full());
+    mock.method(fs, 'statfsSync', () => ({ blocks: 1_000_000, bavail: left, bsize: 1 }));
+    syncBuiltinESMExports();
+  };
+  const makeRoom = (): void => {
+    mock.restoreAll();
+    syncBuiltinESMExports();
+  };
 
   const open = (maxBytes = 1024 * 1024): Spool => new Spool({ folder: state.path, maxBytes });
   const ids = (spool: Spool): string[] =>
@@ -123,6 +143,36 @@ describe('Spool', () => {
     appendFileSync(join(state.path, 'notes.txt'), 'no segment');
     const spool = open(64 * 1024);
     assert.equal(spool.admit(), false);
+    spool.close();
+  });
+
+  it('admits nothing on a disk that took no record, until it really takes one (invariant 10)', async () => {
+    const spool = open();
+    // As with a quota: the disk says that it has room.
+    fillDisk(1_000_000);
+    assert.ok(spool.admit());
+    assert.throws(() => spool.append(record('a')), { code: 'ENOSPC' });
+    spool.release();
+    assert.equal(spool.admit(), false);
+    await spool.heal();
+    assert.equal(spool.admit(), false);
+    makeRoom();
+    assert.equal(spool.admit(), false);
+    await spool.heal();
+    assert.ok(spool.admit());
+    spool.append(record('b'));
+    spool.rotate();
+    assert.deepEqual(ids(spool), ['b']);
+    assert.ok(!readdirSync(state.path).includes('probe'));
+    spool.close();
+  });
+
+  it('admits no more requests than the disk has room for the records of', () => {
+    const spool = open();
+    fillDisk(3 * 16 * 1024);
+    assert.deepEqual([spool.admit(), spool.admit(), spool.admit(), spool.admit()], [true, true, true, false]);
+    spool.release();
+    assert.ok(spool.admit());
     spool.close();
   });
 });
