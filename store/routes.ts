@@ -133,7 +133,10 @@ interface TableRow extends RouteRow {
   targets: { arm: 'stable' | 'canary'; revision: Revision; prompt: PromptContent; endpoints: string[] }[];
 }
 
-/** The whole table in one snapshot, with everything that a gateway needs to serve from it alone. */
+/**
+ * The whole table in one snapshot, with everything that a gateway needs to serve from it alone. Each gateway reads it at each generation, so
+ * its cost must grow with the routes and not with what was ever pushed: all its joins are by primary keys.
+ */
 export async function readRouteTable(db: Queryable): Promise<RouteTable> {
   const { rows } = await db.query<TableRow | { tableGeneration: number; application: null }>(
     `select s.generation as "tableGeneration", r.application, r.generation, r.release, r.weight, r.phase, r.stable, r.canary,
@@ -142,7 +145,8 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
                                                  'endpoints', coalesce(e.endpoints, '[]'::jsonb)))
                from (values ('stable', r.stable), ('canary', r.canary)) as arm (name, digest)
                join revisions v on v.digest = arm.digest
-               join prompt_versions p on p.name || '@' || p.version = v.content ->> 'prompt'
+               join prompt_versions p on p.name = split_part(v.content ->> 'prompt', '@', 1)
+                                     and p.version = split_part(v.content ->> 'prompt', '@', 2)::int
                left join servings e on e.digest = v.content ->> 'serving') as targets
        from route_state s left join routes r on true`,
   );
