@@ -63,19 +63,30 @@ export async function startEvaluator(options: EvaluatorOptions): Promise<Evaluat
 
   async function lane(): Promise<void> {
     let pause = FIRST_PAUSE_MS;
+    let waiting = false;
     while (!signal.aborted) {
       try {
         const laneConcurrency = Math.max(1, Math.ceil(concurrency / LANES));
         const round = { db, judge, name, criteria, concurrency: laneConcurrency, claimMs, signal, metrics };
-        const { claimed, failure } = await scoreRound(round);
-        if (failure !== null) throw failure;
-        if (claimed > 0 && pause > FIRST_PAUSE_MS) log.info({ evaluator: name }, 'answers are scored again');
-        pause = FIRST_PAUSE_MS;
+        const { claimed, scored, setAside, outage } = await scoreRound(round);
+        for (const { application, answers } of setAside) {
+          log.warn(
+            { evaluator: name, application, answers },
+            'answers stay unscored: the judge refused them',
+          );
+        }
+        if (scored > 0) pause = FIRST_PAUSE_MS;
+        if (outage !== null) throw outage;
+        if (waiting && scored > 0) {
+          waiting = false;
+          log.info({ evaluator: name }, 'answers are scored again');
+        }
         if (claimed === 0) await wait(LOOK_AGAIN_MS);
       } catch (error) {
         if (signal.aborted) return;
         const reason = error instanceof Error ? error.message : String(error);
-        if (pause === FIRST_PAUSE_MS) log.warn({ evaluator: name, reason }, 'answers wait to be scored');
+        if (!waiting) log.warn({ evaluator: name, reason }, 'answers wait to be scored');
+        waiting = true;
         await wait(pause);
         pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
       }

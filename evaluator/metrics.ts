@@ -29,6 +29,12 @@ export function createMetrics() {
       labelNames: ['application'],
       registers,
     }),
+    setAside: new Counter({
+      name: 'llm_scoring_set_aside_total',
+      help: 'Answers that stay without a score, because a judge that scored others refused them again and again',
+      labelNames: ['evaluator', 'application', 'revision', 'arm'],
+      registers,
+    }),
   };
 }
 

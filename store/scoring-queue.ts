@@ -1,4 +1,6 @@
+import type { Arm } from '../domain/words.ts';
 import type { Queryable } from './database.ts';
+import { windowsOf } from './ledger/request-time.ts';
 
 /** An answer that waits for the online evaluator. Neither arm nor revision: the judge is blind (invariant 12). */
 export interface QueuedAnswer {
@@ -32,6 +34,44 @@ export async function postponeAnswers(db: Queryable, requests: string[], byMs: n
     `update scoring_queue set claimed_until = now() + $2 * interval '1 ms' where request_id = any($1::uuid[])`,
     [requests, byMs],
   );
+}
+
+/** Answers that were set aside, of one arm; null: their samples are of no arm, or are not found. */
+export interface SetAside {
+  application: string;
+  revision: string | null;
+  arm: Arm | null;
+  answers: number;
+}
+
+/**
+ * Gives back claimed answers that the judge refused, to be taken again after so long; those that it has refused so often are forgotten,
+ * and stay without a score.
+ */
+export async function refuseAnswers(
+  db: Queryable,
+  requests: string[],
+  { againInMs, atMost }: { againInMs: number; atMost: number },
+): Promise<SetAside[]> {
+  if (requests.length === 0) return [];
+  await db.query(
+    `update scoring_queue set attempts = attempts + 1, claimed_until = now() + $2 * interval '1 ms'
+      where request_id = any($1::uuid[])`,
+    [requests, againInMs],
+  );
+  const setAside: SetAside[] = [];
+  for (const window of windowsOf(requests)) {
+    const { rows } = await db.query<SetAside>(
+      `with gone as (
+         delete from scoring_queue where request_id = any($1::uuid[]) and attempts >= $2 returning request_id, application)
+       select gone.application, s.revision, s.arm, count(*) as answers
+         from gone left join samples s on s.id = gone.request_id and s.at >= $3::timestamptz and s.at < $4::timestamptz
+        group by 1, 2, 3`,
+      [window.requests, atMost, window.from, window.to],
+    );
+    setAside.push(...rows);
+  }
+  return setAside;
 }
 
 /** Forgets answers that have been scored, and with them their texts. */

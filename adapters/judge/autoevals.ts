@@ -1,6 +1,6 @@
 import { ClosedQA } from 'autoevals';
 import OpenAI, { APIError, APIUserAbortError } from 'openai';
-import type { Judge, Judgeable } from './judge.ts';
+import { type Judge, type Judgeable, UnjudgeableError } from './judge.ts';
 
 export interface JudgeOptions {
   /** Base URL of an OpenAI-compatible endpoint, with `/v1`. */
@@ -44,7 +44,7 @@ export function createJudge(options: JudgeOptions): Judge {
         return { score, rationale: typeof metadata?.rationale === 'string' ? metadata.rationale : null };
       } catch (error) {
         if (error instanceof APIUserAbortError) throw signal?.reason ?? error;
-        throw new Error(problemOf(error), { cause: error });
+        throw problemOf(error);
       }
     },
   };
@@ -73,10 +73,18 @@ function clientOf(openai: OpenAI, signal: AbortSignal | undefined): AutoevalsCli
   return client as unknown as AutoevalsClient;
 }
 
+/** How an endpoint says that it takes no such text: bad request (also: longer than the model's context), too large, not processable. */
+const ofThisAnswer = new Set([400, 413, 422]);
+
 /** An endpoint's own message may quote the key or the text that was judged; so only its status is told. */
-function problemOf(error: unknown): string {
-  if (error instanceof APIError) {
-    return error.status === undefined ? 'the judge does not answer' : `the judge answered ${error.status}`;
+function problemOf(error: unknown): Error {
+  const options = { cause: error };
+  if (!(error instanceof APIError)) {
+    return new UnjudgeableError('the judge gave no judgement that can be read', options);
   }
-  return 'the judge gave no judgement that can be read';
+  if (error.status === undefined) return new Error('the judge does not answer', options);
+  const message = `the judge answered ${error.status}`;
+  return ofThisAnswer.has(error.status)
+    ? new UnjudgeableError(message, options)
+    : new Error(message, options);
 }

@@ -17,7 +17,13 @@ export interface Judgement {
   rationale: string | null;
 }
 
+/** The judge answered, and not with a judgement: it may have one of other answers, and never of this one. */
+export class UnjudgeableError extends Error {}
+
 export interface Judge {
-  /** @throws Error when there is no judgement: the endpoint does not answer, or with none. Its message holds no text that was judged. */
+  /**
+   * @throws UnjudgeableError when this answer gets no judgement; another Error when none does: the endpoint is away, or refuses us. The
+   * messages hold no text that was judged.
+   */
   score(answer: Judgeable, options?: { signal?: AbortSignal | undefined }): Promise<Judgement>;
 }

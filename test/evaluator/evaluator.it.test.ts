@@ -86,6 +86,13 @@ async function until(what: string, holds: () => Promise<boolean> | boolean): Pro
     await delay(20);
   }
 }
+const attemptsOf = async (request = '') => {
+  const { rows } = await db.query<{ attempts: number }>(
+    'select attempts from scoring_queue where request_id = $1',
+    [request],
+  );
+  return rows[0]?.attempts;
+};
 const drained = async () => (await countQueuedAnswers(db)) === 0;
 
 test('every queued answer gets its score once, and its texts are forgotten', async () => {
@@ -154,7 +161,7 @@ test('while the judge is down answers wait, and nothing is lost', async () => {
   );
 });
 
-test('after a failure the round ends: what failed comes again later, what was not asked at once', async () => {
+test('in an outage the round ends: what failed comes again later, what was not asked at once', async () => {
   await answer(4);
   let asked = 0;
   const judge = {
@@ -167,19 +174,46 @@ test('after a failure the round ends: what failed comes again later, what was no
   const { signal } = new AbortController();
   const round = { db, judge, name: 'judge', criteria: 'x', concurrency: 1, claimMs: 60_000, signal };
   const result = await scoreRound({ ...round, metrics: createMetrics() });
-  assert.deepEqual([result.claimed, result.failure?.message, asked], [4, 'no judgement', 2]);
+  assert.deepEqual([result.claimed, result.outage?.message, asked], [4, 'no judgement', 2]);
   assert.equal((await scores()).length, 1);
   const left = await claimAnswers(db, { limit: 10, claimMs: 1 });
   assert.deepEqual([left.length, await countQueuedAnswers(db)], [2, 3]);
 });
 
-test('an answer on which the judge says nothing usable holds up no other', async () => {
-  reply = (question) => (/answer \d+-0\b/.test(question) ? 'I would rather not' : { choice: 'Y' });
-  await answer(12);
-  const evaluator = await start();
-  await until('all others are scored', async () => (await countQueuedAnswers(db)) === 1);
+test('an answer that the judge refuses holds up no other, and is set aside after three times, visibly', async () => {
+  reply = (question) => (/answer \d+-1\b/.test(question) ? { status: 400 } : { choice: 'Y' });
+  const ids = await answer(40);
+  const evaluator = await start({ concurrency: 2 });
+  await until('all others are scored', async () => (await scores()).length === 39);
+  assert.equal(endpoint.asked.length, 40, 'one refusal ends no round');
+  // What was refused comes again after 10 s, beside a new answer or alone: the test does not wait for it.
+  await until('it is refused once', async () => (await attemptsOf(ids[1])) === 1);
+  await answer(1);
+  await db.query('update scoring_queue set claimed_until = null where request_id = $1', [ids[1]]);
+  await until('it is refused twice', async () => (await attemptsOf(ids[1])) === 2);
+  await db.query('update scoring_queue set claimed_until = null where request_id = $1', [ids[1]]);
+  await until('it is set aside, as nothing else is', drained);
+  const metrics = await (await fetch(`${evaluator.url}/metrics`)).text();
   await evaluator.stop();
-  assert.equal((await scores()).length, 11);
+  const labels = 'evaluator="judge",application="support",revision="canary000000",arm="canary"';
+  assert.ok(metrics.includes(`llm_scoring_set_aside_total{${labels}} 1`), metrics);
+  assert.equal(told.filter((line) => line.includes('answers stay unscored')).length, 1);
+  assert.doesNotMatch(told.join(), /secret/);
+  assert.equal((await scores()).length, 40);
+});
+
+test('a judge that refuses everything is set up wrongly: no answer is set aside for it', async () => {
+  reply = () => ({ status: 400 });
+  await answer(3);
+  const judge = createJudge({ url: `${endpoint.url}/v1`, model: 'j' });
+  const { signal } = new AbortController();
+  const round = { db, judge, name: 'judge', criteria: 'x', concurrency: 2, claimMs: 60_000, signal };
+  for (let tries = 0; tries < 5; tries += 1) {
+    await db.query('update scoring_queue set claimed_until = null');
+    const { outage, setAside } = await scoreRound({ ...round, metrics: createMetrics() });
+    assert.deepEqual([outage?.message, setAside], ['the judge answered 400', []]);
+  }
+  assert.equal(await countQueuedAnswers(db), 3);
 });
 
 test('a score that is there stays, whatever the judge says later', async () => {

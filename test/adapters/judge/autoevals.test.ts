@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createJudge } from '../../../adapters/judge/autoevals.ts';
 import { judgeFromEnvironment } from '../../../adapters/judge/environment.ts';
+import { type Judge, UnjudgeableError } from '../../../adapters/judge/judge.ts';
 import { type ModelEndpoint, type Reply, startModelEndpoint } from '../../support/model-endpoint.ts';
 
 let endpoint: ModelEndpoint;
@@ -31,16 +32,26 @@ test('the judge is told question, answer and criterion as they are, and its choi
 });
 
 test('what is no judgement is an error that holds neither the key nor a text', async () => {
-  for (const [said, message] of [
-    [{ status: 401 }, /^the judge answered 401$/],
-    [{ choice: 'Perhaps' }, /^the judge gave no judgement that can be read$/],
-    ['I cannot say', /^the judge gave no judgement that can be read$/],
-  ] satisfies [Reply, RegExp][]) {
+  const problemWith = (judge: Judge): Promise<unknown> =>
+    judge.score(answer).catch((error: unknown) => error);
+  const unreadable = 'the judge gave no judgement that can be read';
+  for (const [said, message, ofThisAnswer] of [
+    [{ status: 401 }, 'the judge answered 401', false],
+    [{ status: 429 }, 'the judge answered 429', false],
+    [{ status: 503 }, 'the judge answered 503', false],
+    [{ status: 400 }, 'the judge answered 400', true],
+    [{ status: 413 }, 'the judge answered 413', true],
+    [{ choice: 'Perhaps' }, unreadable, true],
+    ['I cannot say', unreadable, true],
+  ] satisfies [Reply, string, boolean][]) {
     reply = said;
-    await assert.rejects(judgeWith({ key: 'sk-secret' }).score(answer), { message });
+    const problem = await problemWith(judgeWith({ key: 'sk-secret' }));
+    assert.ok(problem instanceof Error);
+    assert.deepEqual([problem.message, problem instanceof UnjudgeableError], [message, ofThisAnswer]);
   }
-  const nobody = createJudge({ url: 'http://127.0.0.1:1/v1', model: 'j' });
-  await assert.rejects(nobody.score(answer), { message: 'the judge does not answer' });
+  const problem = await problemWith(createJudge({ url: 'http://127.0.0.1:1/v1', model: 'j' }));
+  assert.ok(problem instanceof Error && !(problem instanceof UnjudgeableError));
+  assert.equal(problem.message, 'the judge does not answer');
 });
 
 test('a judge that says nothing is waited for so long and no longer, and can be broken off', async () => {
