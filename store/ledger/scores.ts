@@ -2,6 +2,7 @@ import { SlipwayError } from '../../domain/errors.ts';
 import type { Arm } from '../../domain/words.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from '../database.ts';
 import { nextBatch } from './batch.ts';
+import { type RequestWindow, windowsOf } from './request-time.ts';
 import { Increments } from './statistics.ts';
 
 /** What an evaluator says of one answer. The evaluator's metric is `quality:<evaluator>`. */
@@ -91,22 +92,10 @@ export async function attachWaiting(
     'select distinct request_id as request from scores where request_id = any($1::uuid[]) and batch is null',
     [requests],
   );
-  if (waiting.length === 0) return [];
-  const { rows } = await tx.query<AttachedRow>(
-    `with chosen as (
-       select distinct on (c.request_id, c.evaluator) c.request_id, c.evaluator, c.tenant, e.application, s.revision, s.arm,
-              s.experiment, s.stratum, s.user_id
-         from scores c join samples s on s.id = c.request_id join experiments e on e.id = s.experiment
-        where c.request_id = any($2::uuid[]) and s.id = any($2::uuid[]) and c.batch is null and c.tenant in ('', s.tenant)
-          and not exists (select from scores other where other.request_id = c.request_id
-                             and other.evaluator = c.evaluator and other.batch is not null)
-        order by c.request_id, c.evaluator, c.tenant)
-     update scores c set batch = $1 from chosen o
-      where c.request_id = o.request_id and c.evaluator = o.evaluator and c.tenant = o.tenant
-     returning c.request_id as request, c.evaluator, c.score, nullif(c.tenant, '') as tenant, o.application, o.revision, o.arm,
-               o.experiment, o.stratum, o.user_id as "userId"`,
-    [batch, waiting.map((row) => row.request)],
-  );
+  const rows: AttachedRow[] = [];
+  for (const window of windowsOf(waiting.map((row) => row.request))) {
+    rows.push(...(await attachWithin(tx, batch, window)));
+  }
   for (const row of rows) {
     if (row.arm === null || row.userId === null) continue;
     const place = { experiment: row.experiment, arm: row.arm, stratum: row.stratum, userId: row.userId };
@@ -121,6 +110,27 @@ export async function attachWaiting(
     revision,
     arm,
   }));
+}
+
+/** Attaches within a span of days: the samples of every other day are not even opened, however many there are. */
+async function attachWithin(tx: Transaction, batch: number, window: RequestWindow): Promise<AttachedRow[]> {
+  const { rows } = await tx.query<AttachedRow>(
+    `with chosen as (
+       select distinct on (c.request_id, c.evaluator) c.request_id, c.evaluator, c.tenant, e.application, s.revision, s.arm,
+              s.experiment, s.stratum, s.user_id
+         from scores c join samples s on s.id = c.request_id join experiments e on e.id = s.experiment
+        where c.request_id = any($2::uuid[]) and s.id = any($2::uuid[]) and s.at >= $3::timestamptz and s.at < $4::timestamptz
+          and c.batch is null and c.tenant in ('', s.tenant)
+          and not exists (select from scores other where other.request_id = c.request_id
+                             and other.evaluator = c.evaluator and other.batch is not null)
+        order by c.request_id, c.evaluator, c.tenant)
+     update scores c set batch = $1 from chosen o
+      where c.request_id = o.request_id and c.evaluator = o.evaluator and c.tenant = o.tenant
+     returning c.request_id as request, c.evaluator, c.score, nullif(c.tenant, '') as tenant, o.application, o.revision, o.arm,
+               o.experiment, o.stratum, o.user_id as "userId"`,
+    [batch, window.requests, window.from, window.to],
+  );
+  return rows;
 }
 
 /**

@@ -110,7 +110,7 @@ create table scoring_queue (
 create index scoring_queue_by_age on scoring_queue (enqueued_at);
 
 -- ---- per user ------------------------------------------------------------------------------------------------------------------------
--- Partitioned by experiment, so that a judgement scans its own release only and an old one is dropped at once.
+-- Partitioned by experiment, so that a judgement scans its own release only.
 
 create table experiment_users (
   experiment int not null,

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { SlipwayError } from '../../domain/errors.ts';
 import { ledgerValue } from '../../domain/gate/metrics.ts';
+import { newRequestId } from '../../gateway/request-id.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import {
   attachScores,
@@ -246,6 +247,32 @@ describe('scores', () => {
     assert.equal((await attachScores(db, [{ ...score, tenant: 'shop' }])).length, 1);
   });
 
+  it('are looked for on the days around the time in the request id, and other days are not opened', async () => {
+    const at = Date.UTC(2032, 4, 1, 23);
+    const day = 86_400_000;
+    // The first was told by a clock some hours behind the one that made the sample's time.
+    const records = [at - 20 * 3_600_000, at].map((made) => sample({ id: newRequestId(made), at }));
+    await recordBatch(db, [...records, sample({ at: at - 400 * day }), sample({ at: at + 400 * day })]);
+    const scores = records.map(({ id }) => ({ request: id, evaluator: 'judge', score: 1 }));
+    const holder = await db.connect();
+    const impatient = openDatabase(postgres.url, { queryTimeout: 10_000 });
+    try {
+      await holder.query('begin');
+      await holder.query('lock table samples_20310328, samples_20330605 in access exclusive mode');
+      assert.equal((await attachScores(impatient, scores)).length, 2);
+    } finally {
+      await holder.query('rollback');
+      holder.release();
+      await impatient.end();
+    }
+  });
+
+  it('may name requests of any time, of which there are none', async () => {
+    const ids = [0, 2 ** 48 - 1].map((made) => newRequestId(made));
+    const scores = ids.map((request) => ({ request, evaluator: 'judge', score: 1 }));
+    assert.deepEqual(await attachScores(db, scores), []);
+  });
+
   it('outside 0–1 are refused', async () => {
     for (const score of [-0.01, 1.01, Number.NaN]) {
       await assert.rejects(
@@ -274,6 +301,7 @@ describe('scoring queue', () => {
     const queued = await db.query('select * from scoring_queue where request_id = $1', [other.id]);
     assert.deepEqual(Object.keys(queued.rows[0] ?? {}).sort(), [
       'application',
+      'attempts',
       'claimed_until',
       'enqueued_at',
       'input',
