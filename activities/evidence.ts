@@ -28,7 +28,6 @@ import {
   savePlan,
   saveVerdict,
   windowOf,
-  windowOfLook,
 } from '../store/evidence.ts';
 import { readBaseline } from '../store/gate-baseline.ts';
 import { readFigures } from '../store/gate-data.ts';
@@ -99,7 +98,7 @@ export function createEvidenceActivities({
     const last = await lastLook<WatchedGate>(db, release.id, 'gate');
     if (!gateLookDue(last?.at.getTime() ?? null, at, policy.gate.lookEvery)) return last?.look ?? null;
     const { plan } = await getPlan(db, release.id);
-    const window = windowOfLook(release.id, policy, since, at);
+    const window = windowOf(release.id, policy, { from: since, to: at, seenAt: at });
     const { figures, watermark } = await readFigures(db, window, plan.policy.metrics);
     const seen = watchedGate(plan, figures, watermark, at);
     await saveLook(db, release.id, { kind: 'gate', at: new Date(at), look: seen });
@@ -133,10 +132,17 @@ export function createEvidenceActivities({
       }
       throw notYet(`holding: ${held}`, Math.min(policy.gate.lookEvery, SOON));
     }
-    const window = windowOf(release.id, policy, since, since + after);
+    const judgedAt = now();
+    const window = windowOf(release.id, policy, { from: since, to: since + after, seenAt: judgedAt });
     const { figures, watermark } = await readFigures(db, window, plan.policy.metrics);
     const verdict = judge(plan, figures, horizon);
-    return saveVerdict(db, { release: release.id, horizon, watermark, verdict });
+    return saveVerdict(db, {
+      release: release.id,
+      horizon,
+      watermark,
+      judgedAt: new Date(judgedAt),
+      verdict,
+    });
   }
 
   return {

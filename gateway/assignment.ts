@@ -5,6 +5,8 @@ import type { ArmTarget, Route } from '../domain/routing.ts';
 import type { Arm } from '../domain/words.ts';
 
 const DAY = 86_400_000;
+/** By so much, ms, may a gateway's clock be behind the control plane's. */
+const CLOCK_TOLERANCE = 60_000;
 /** Phases that a stratum's id can tell apart; a release that moves more often shares the last one. */
 const LAST_PHASE = 63;
 
@@ -45,8 +47,8 @@ export function assign(route: Route, arrival: Arrival): Assignment {
   }
   const arm = arrival.userKey === null ? null : armOf(release, arrival.userKey, route.weight);
   const stratum = stratumId({
-    // A clock that is a little behind the control plane's must not make a stratum before the first.
-    at: Math.max(arrival.at, canarySince),
+    // A clock that is a little behind the control plane's must not make a stratum before the first; one that is far behind must, to be seen.
+    at: arrival.at > canarySince - CLOCK_TOLERANCE ? Math.max(arrival.at, canarySince) : arrival.at,
     from: canarySince,
     length: route.stratumMs,
     phase: Math.min(route.phase, LAST_PHASE),

@@ -127,18 +127,20 @@ export interface StoredVerdict {
   digest: string;
   /** The last batch of the ledger that the verdict saw. */
   watermark: number;
+  /** When it was made: what is dated later tells of a wrong clock. */
+  judgedAt: Date;
   verdict: Verdict;
 }
 
 /** Stores the verdict of a horizon; the first one stays. @returns the one that is stored */
 export async function saveVerdict(
   db: Queryable,
-  { release, horizon, watermark, verdict }: Omit<StoredVerdict, 'digest'>,
+  { release, horizon, watermark, judgedAt, verdict }: Omit<StoredVerdict, 'digest'>,
 ): Promise<StoredVerdict> {
   await db.query(
-    `insert into evidence (digest, release, horizon, watermark, verdict) values ($1, $2, $3, $4, $5)
+    `insert into evidence (digest, release, horizon, watermark, judged_at, verdict) values ($1, $2, $3, $4, $5, $6)
      on conflict (release, horizon) do nothing`,
-    [evidenceDigest(verdict), release, horizon, watermark, verdictText(verdict)],
+    [evidenceDigest(verdict), release, horizon, watermark, judgedAt, verdictText(verdict)],
   );
   const stored = await findVerdict(db, release, horizon);
   if (stored === null)
@@ -156,7 +158,8 @@ function storedVerdict(row: VerdictRow): StoredVerdict {
 /** In the order of the horizons. */
 export async function verdictRows(db: Queryable, release: string): Promise<VerdictRow[]> {
   const { rows } = await db.query<VerdictRow>(
-    'select release, horizon, digest, watermark, verdict from evidence where release = $1 order by horizon',
+    `select release, horizon, digest, watermark, judged_at as "judgedAt", verdict
+       from evidence where release = $1 order by horizon`,
     [release],
   );
   return rows;
@@ -178,18 +181,19 @@ export async function listVerdicts(db: Queryable, release: string): Promise<Stor
 
 // ---- what they are about ---------------------------------------------------------------------------------------------------------------
 
-type Subject = Pick<Policy, 'canary' | 'gate' | 'promotion'>;
-
-/** What a verdict at the horizon `to` is about. Times are ms since 1970. */
-export function windowOf(release: string, policy: Subject, from: number, to: number): GateWindow {
-  const weights = [policy.canary.weight, ...policy.promotion.steps];
-  return { release, from, to, stratum: policy.gate.stratum, phases: weights.map((weight) => ({ weight })) };
-}
-
 /** Dated further ahead than this (ms), a sample shows that a clock is wrong; less is the time between a look and its query. */
 const CLOCK_TOLERANCE = 60_000;
 
-/** What a look at `at` is about. */
-export function windowOfLook(release: string, policy: Subject, from: number, at: number): GateWindow {
-  return { ...windowOf(release, policy, from, at), tolerance: CLOCK_TOLERANCE };
+/**
+ * What a look or verdict at `seenAt` is about, of the traffic before `to` (for a look the same time, for a verdict its horizon). Times are ms
+ * since 1970.
+ */
+export function windowOf(
+  release: string,
+  policy: Pick<Policy, 'canary' | 'gate' | 'promotion'>,
+  { from, to, seenAt }: { from: number; to: number; seenAt: number },
+): GateWindow {
+  const phases = [policy.canary.weight, ...policy.promotion.steps].map((weight) => ({ weight }));
+  const tolerance = seenAt - to + CLOCK_TOLERANCE;
+  return { release, from, to, stratum: policy.gate.stratum, phases, tolerance };
 }

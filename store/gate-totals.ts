@@ -21,7 +21,7 @@ export interface GateWindow {
   stratum: number;
   /** Weight of each phase of the release: the canary, then the steps of its promotion. */
   phases: readonly { weight: number }[];
-  /** Set for looks: samples dated this long (ms) after `to` are reported as outside the window, because a clock is ahead. */
+  /** Samples dated this long (ms) after `to` are reported as outside the window, because a clock is ahead; left out: none are. */
   tolerance?: number;
 }
 

@@ -15,7 +15,7 @@ import {
 } from '../domain/release/watching.ts';
 import { canaryFailures } from './canary-failures.ts';
 import type { Database } from './database.ts';
-import { getPlan, listLooks, type StoredLook, verdictRows, windowOf, windowOfLook } from './evidence.ts';
+import { getPlan, listLooks, type StoredLook, verdictRows, windowOf } from './evidence.ts';
 import { figuresFromSamples } from './gate-samples.ts';
 import { getRelease, loadSpec } from './releases.ts';
 
@@ -114,9 +114,9 @@ async function verdictsAgain(
 ): Promise<VerifiedVerdict[]> {
   const verified: VerifiedVerdict[] = [];
   for (const stored of await verdictRows(db, release)) {
-    const { horizon, watermark } = stored;
+    const { horizon, watermark, judgedAt } = stored;
     const after = plan.horizons[horizon]?.after ?? Number.NaN;
-    const window = windowOf(release, policy, from, from + after);
+    const window = windowOf(release, policy, { from, to: from + after, seenAt: judgedAt.getTime() });
     const figures = await figuresFromSamples(db, window, plan.policy.metrics, watermark);
     const again = judge(plan, figures, horizon);
     const path = `verdicts[${horizon}]`;
@@ -227,7 +227,7 @@ async function gateAgain(
   { release, policy, plan, from }: Subject,
   { at, look }: GateLook,
 ): Promise<void> {
-  const window = windowOfLook(release, policy, from, at.getTime());
+  const window = windowOf(release, policy, { from, to: at.getTime(), seenAt: at.getTime() });
   const figures = await figuresFromSamples(db, window, plan.policy.metrics, look.watermark);
   compare(`looks[${at.toISOString()}].gate`, look, watchedGate(plan, figures, look.watermark, at.getTime()));
 }

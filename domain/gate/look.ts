@@ -3,7 +3,7 @@ import { type Estimate, estimateOf } from './estimate.ts';
 import { firstErrorEvidence } from './first-error.ts';
 import { lowerLimit, upperLimit } from './rare-rate.ts';
 import { SAMPLE_RATIO_ALPHA, sampleRatio } from './sample-ratio.ts';
-import { clockProblems, metricProblem } from './soundness.ts';
+import { bothArms, clockBroken, clockJump, histogramProblem, metricProblem, oneUser } from './soundness.ts';
 import type {
   ArmCounts,
   GateFigures,
@@ -26,13 +26,15 @@ export const MIN_LOOK_USERS = 100;
  */
 export function look(plan: GatePlan, figures: GateFigures, now: number): Look {
   const { totals } = figures;
-  const clock = clockProblems(totals, now);
-  const guards = plan.guards.map((guard) => lookAtGuard(guard, plan, figures, clock));
+  const stopped = clockBroken(totals, now);
+  const clock = stopped ?? clockJump(totals);
+  const guards = plan.guards.map((guard) => lookAtGuard(guard, plan, figures, { stopped, clock }));
   const ratio = sampleRatio(totals.traffic, totals.phases);
   const broken = ratio.lnBayesFactor >= -Math.log(SAMPLE_RATIO_ALPHA);
-  const firstErrors = clock.length > 0 ? null : firstErrorLook(plan, totals, broken);
+  const strays = bothArms(figures);
+  const firstErrors = stopped ? null : firstErrorLook(plan, totals, broken || strays !== null);
 
-  const reasons = [...clock];
+  const reasons: Reason[] = clock ? [clock] : [];
   if (firstErrors?.breached) {
     reasons.push({
       code: 'first-errors',
@@ -42,11 +44,13 @@ export function look(plan: GatePlan, figures: GateFigures, now: number): Look {
     });
   }
   if (broken) reasons.push(brokenRatio(ratio));
+  if (strays) reasons.push(strays);
   // A clock's reason stands once, not once per guard.
   for (const { reason } of guards) if (reason && reason.code !== 'clock') reasons.push(reason);
 
   const harm = guards.some((guard) => guard.breached) || firstErrors?.breached === true;
-  const unmeasured = clock.length > 0 || broken || guards.some((guard) => guard.state === 'Error');
+  const unmeasured =
+    clock !== null || broken || strays !== null || guards.some((guard) => guard.state === 'Error');
   return {
     time: now,
     elapsed: now - totals.from,
@@ -73,9 +77,10 @@ export function brokenRatio(ratio: { stable: number; canary: number; expectedCan
 }
 
 /**
- * The test bets on the planned share of users on the canary: with a broken sample ratio it would take the wrong share for harm, and is silent.
+ * The test bets on the planned share of users on the canary: with a broken sample ratio, or users who change sides, it would take the wrong
+ * share for harm, and is silent.
  */
-function firstErrorLook(plan: GatePlan, totals: GateTotals, brokenRatio: boolean): Look['firstErrors'] {
+function firstErrorLook(plan: GatePlan, totals: GateTotals, wrongShare: boolean): Look['firstErrors'] {
   const alpha = plan.guards.reduce((sum, guard) => sum + guard.alphaFirstError, 0);
   if (alpha === 0) return null;
   const { stable, canary, evidence } = firstErrorEvidence(totals.traffic, totals.phases);
@@ -85,37 +90,62 @@ function firstErrorLook(plan: GatePlan, totals: GateTotals, brokenRatio: boolean
     canary,
     evidence: figure(evidence),
     threshold,
-    breached: !brokenRatio && figure(evidence) >= threshold,
+    breached: !wrongShare && figure(evidence) >= threshold,
   };
 }
 
 const nobody: ArmCounts = { users: 0, samples: 0 };
 
-/** The interval of one guard, or why there is none. `clock`: problems of the clock, which none of the guards survives. */
-export function lookAtGuard(
+/**
+ * The interval of one guard, or why there is none. Harm that the usable values show is told whatever is wrong with others; without harm,
+ * something wrong leaves the guard without an interval. `stopped`: the clock lets nothing be said; `clock`: it jumped.
+ */
+function lookAtGuard(
   guard: GuardPlan,
   plan: GatePlan,
   figures: GateFigures,
-  clock: readonly Reason[],
+  { stopped, clock }: { stopped: Reason | null; clock: Reason | null },
 ): GuardLook {
-  const limit = guard.metric.direction === 'lower' ? guard.tolerance : -guard.tolerance;
-  const without = (reason: Reason, state: 'ok' | 'Error', estimate?: Estimate): GuardLook => ({
+  const fatal = stopped ?? histogramProblem(guard.metric, figures.totals);
+  if (fatal) return withoutInterval(guard, fatal, 'Error');
+  const seen = measure(guard, figures);
+  const problem = clock ?? metricProblem(guard.metric, plan, figures.totals);
+  if (seen.breached || !problem) return seen;
+  return { ...seen, se: null, interval: null, state: 'Error', reason: { ...problem, guard: guard.guard } };
+}
+
+function limitOf({ metric, tolerance }: GuardPlan): number {
+  return metric.direction === 'lower' ? tolerance : -tolerance;
+}
+
+function withoutInterval(
+  guard: GuardPlan,
+  reason: Reason,
+  state: 'ok' | 'Error',
+  estimate?: Estimate,
+): GuardLook {
+  return {
     guard: guard.guard,
     stable: estimate?.arms.stable ?? nobody,
     canary: estimate?.arms.canary ?? nobody,
     estimate: estimate ? figure(estimate.difference) : null,
     se: null,
     interval: null,
-    limit,
+    limit: limitOf(guard),
     breached: false,
     state,
     reason: { ...reason, guard: guard.guard },
-  });
-  const problem = clock[0] ?? metricProblem(guard.metric, plan, figures.totals);
-  if (problem) return without(problem, 'Error');
+  };
+}
+
+function measure(guard: GuardPlan, figures: GateFigures): GuardLook {
+  const limit = limitOf(guard);
+  const without = (reason: Reason, state: 'ok' | 'Error', estimate?: Estimate) =>
+    withoutInterval(guard, reason, state, estimate);
   const estimate = estimateOf(guard.metric, figures);
   if (estimate === 'no-common-stratum') {
-    return without({ code: estimate, words: 'no stratum has two users of both arms yet' }, 'ok');
+    const words = 'no stratum has two users of both arms yet';
+    return without(oneUser(figures.totals) ?? { code: estimate, words }, 'ok');
   }
   if (estimate === 'sparse-tail') {
     return without({ code: estimate, words: 'too few samples to bound the 95th percentile yet' }, 'ok');

@@ -1,23 +1,28 @@
 import type { Arm } from '../words.ts';
-import { guardId } from './metrics.ts';
+import { coverageOf, slicesWithTraffic } from './coverage.ts';
+import { guardId, metricInfo } from './metrics.ts';
 import { phaseOf, sliceOf } from './strata.ts';
-import type { GateMetric, GatePlan, GateTotals, Reason } from './types.ts';
-import { tidy } from './wording.ts';
+import type { GateFigures, GateMetric, GatePlan, GateTotals, Reason } from './types.ts';
+import { duration, percent, tidy } from './wording.ts';
 
 /** What keeps the data from being judged (invariant 4): each with a reason of its own; none of them ever promotes. */
 
 const arms: readonly Arm[] = ['stable', 'canary'];
 
-/** Samples that a metric would have in a stratum if it came as often as elsewhere; with none where this many are due it is missing. */
-const DUE = 20;
-
-/** Reasons that concern all metrics: the clock. `now` is the time of a look, ms since 1970. */
-export function clockProblems(totals: GateTotals, now: number): Reason[] {
-  const reason = (words: string): Reason[] => [{ code: 'clock', words }];
+/** Why nothing can be said at all: the clock that the data end by. `now` is the time of a look, ms since 1970. */
+export function clockBroken(totals: GateTotals, now: number): Reason | null {
   if (!Number.isFinite(totals.from) || !Number.isFinite(totals.to) || totals.to < totals.from) {
-    return reason('the data end before the canary began: a clock was set back');
+    return { code: 'clock', words: 'the data end before the canary began: a clock was set back' };
   }
-  if (now < totals.to) return reason('the data reach beyond the time of this look: a clock is ahead');
+  if (now < totals.to) {
+    return { code: 'clock', words: 'the data reach beyond the time of this look: a clock is ahead' };
+  }
+  return null;
+}
+
+/** Samples whose date cannot be: they are left out, the others may still show harm, and nothing is promoted. */
+export function clockJump(totals: GateTotals): Reason | null {
+  const reason = (words: string): Reason => ({ code: 'clock', words });
   const lastSlice = Math.floor((totals.to - totals.from) / totals.stratum);
   for (const { stratum } of [...totals.traffic, ...totals.metrics, ...totals.buckets]) {
     const slice = sliceOf(stratum);
@@ -29,11 +34,11 @@ export function clockProblems(totals: GateTotals, now: number): Reason[] {
   }
   const outside = totals.unusable.filter((row) => row.reason === 'outside-window');
   const count = outside.reduce((sum, row) => sum + row.n, 0);
-  if (count > 0) return reason(`${tidy(count)} samples are dated outside the canary: a clock jumped`);
-  return [];
+  if (count === 0) return null;
+  return reason(`${tidy(count)} samples are dated outside the canary: a clock jumped`);
 }
 
-/** Why one guard cannot be measured; null if nothing speaks against it so far. */
+/** What is wrong with the values of one guard; null if nothing speaks against them so far. Those that are usable may still show harm. */
 export function metricProblem(metric: GateMetric, plan: GatePlan, totals: GateTotals): Reason | null {
   const guard = guardId(metric);
   const name = metric.metric;
@@ -74,48 +79,125 @@ export function metricProblem(metric: GateMetric, plan: GatePlan, totals: GateTo
     if (samples[arm] === 0)
       return { code: 'one-arm', guard, words: `the ${arm} arm has no value of ${name}` };
   }
-  return missingSomewhere(metric, plan, totals, samples.stable + samples.canary);
+  const { oneSided, silent, silentNow } = coverageOf(name, totals);
+  if (oneSided !== null) {
+    return {
+      code: 'metric-missing',
+      guard,
+      words: `the ${oneSided.arm} arm has no value of ${name} in slice ${oneSided.slice}, though requests went on and the other arm has some${otherNames(plan, totals)}`,
+    };
+  }
+  if (silentNow) {
+    return {
+      code: 'metric-silent',
+      guard,
+      words: `neither arm has a value of ${name} in slice ${silent.at(-1)}, though requests went on${otherNames(plan, totals)}`,
+    };
+  }
+  return null;
 }
 
-/** A metric that vanishes, or begins late, while requests go on: renamed, or its evaluator is down. The stratum still open may lag. */
-function missingSomewhere(
-  metric: GateMetric,
-  plan: GatePlan,
-  totals: GateTotals,
-  samples: number,
-): Reason | null {
-  const guard = guardId(metric);
-  const requests = totals.traffic.reduce((sum, row) => sum + row.requests, 0);
-  if (requests === 0) return null;
-  const key = (row: { arm: Arm; stratum: number }) => `${row.arm} ${row.stratum}`;
-  const present = new Map<string, number>();
-  for (const row of totals.metrics) if (row.metric === metric.metric) present.set(key(row), row.n);
-  const traffic = [...totals.traffic].sort((a, b) => a.stratum - b.stratum || (a.arm < b.arm ? -1 : 1));
-  for (const row of traffic) {
-    const ends = totals.from + (sliceOf(row.stratum) + 1) * totals.stratum;
-    if (ends > totals.to) continue;
-    if (row.requests * (samples / requests) >= DUE && !present.get(key(row))) {
-      return {
-        code: 'metric-missing',
-        guard,
-        words: `the ${row.arm} arm has no value of ${metric.metric} in slice ${sliceOf(row.stratum)}, though requests went on${otherNames(plan, totals)}`,
-      };
-    }
-  }
+/** A percentile without all of its histogram is another percentile: nothing can be said of it. */
+export function histogramProblem(metric: GateMetric, totals: GateTotals): Reason | null {
   if (metric.scale !== 'p95') return null;
+  const key = (row: { arm: Arm; stratum: number }) => `${row.arm} ${row.stratum}`;
   const histogram = new Map<string, number>();
   for (const row of totals.buckets) {
     if (row.metric === metric.metric) histogram.set(key(row), (histogram.get(key(row)) ?? 0) + row.n);
   }
-  for (const [where, n] of present) {
-    if (histogram.get(where) === n) continue;
+  for (const row of totals.metrics) {
+    if (row.metric !== metric.metric || histogram.get(key(row)) === row.n) continue;
     return {
       code: 'metric-missing',
-      guard,
-      words: `the histograms of ${metric.metric} hold ${histogram.get(where) ?? 0} of ${n} samples (${where})`,
+      guard: guardId(metric),
+      words: `the histograms of ${metric.metric} hold ${histogram.get(key(row)) ?? 0} of ${row.n} samples (${key(row)})`,
     };
   }
   return null;
+}
+
+/** Of the canary's users, so many in both arms are an accident; more, and the arms are not what they are called. */
+const STRAYS = 0.01;
+
+/**
+ * Users of both arms although the weight never changed: then nobody may change sides (invariant 3). A raised weight moves users, which the
+ * strata of its phases allow for.
+ */
+export function bothArms({ totals, sums }: GateFigures): Reason | null {
+  if (totals.traffic.some(({ stratum }) => phaseOf(stratum) !== 0)) return null;
+  const users = totals.traffic.reduce((sum, { newUsers }) => sum + newUsers, 0);
+  for (const { arms } of sums) {
+    const strays = arms.stable.users + arms.canary.users - users;
+    if (strays <= STRAYS * arms.canary.users) continue;
+    const words = `at least ${tidy(strays)} of ${tidy(users)} users were in both arms, though the weight did not change: is the arm drawn for each request?`;
+    return { code: 'both-arms', words };
+  }
+  return null;
+}
+
+/** One person is no sample of an arm, however many requests there are. */
+export function oneUser({ traffic }: GateTotals): Reason | null {
+  for (const arm of arms) {
+    const users = traffic.reduce((sum, row) => sum + (row.arm === arm ? row.newUsers : 0), 0);
+    if (users === 1) return { code: 'one-user', words: `the ${arm} arm has one user only` };
+  }
+  return null;
+}
+
+/** Shares of scored requests that differ by more than this part are looked at. */
+const UNEVEN = 0.1;
+/** And are uneven beyond chance at p < .001, two-sided. */
+const UNEVEN_Z = 3.29;
+
+/**
+ * Scores that one arm lacks more often than the other: who knows what they would have been (an answer that the judge cannot read, users who
+ * say what they think only if they are content)? The error of the log ratio takes each user's scores for one observation: Kish's
+ * Σn²/(Σn)² of each arm.
+ */
+export function unevenScores(
+  { metric }: GateMetric,
+  guard: string,
+  { totals, sums }: GateFigures,
+): Reason | null {
+  if (metricInfo(metric)?.kind !== 'score') return null;
+  const found = sums.find((sum) => sum.guard === guard);
+  if (!found) return null;
+  const of = (arm: Arm) => {
+    const scored = totals.metrics.reduce(
+      (n, row) => n + (row.metric === metric && row.arm === arm ? row.n : 0),
+      0,
+    );
+    const requests = totals.traffic.reduce((n, row) => n + (row.arm === arm ? row.requests : 0), 0);
+    return { share: scored / requests, variance: Number(found.arms[arm].n2) / scored ** 2 };
+  };
+  const [stable, canary] = [of('stable'), of('canary')];
+  const ratio = canary.share / stable.share;
+  const z = Math.abs(Math.log(ratio)) / Math.sqrt(stable.variance + canary.variance);
+  if (Math.abs(ratio - 1) <= UNEVEN || !(z > UNEVEN_Z)) return null;
+  const words = `${percent(canary.share)} of the canary's requests have a value of ${metric}, ${percent(stable.share)} of the stable arm's: those that are missing may be the bad ones`;
+  return { code: 'uneven-scores', guard, words };
+}
+
+/**
+ * What of the time up to a horizon was not measured: at least the first horizon's worth must have been, for every metric, so that a verdict
+ * stands on whole weeks; and half of the time must have had traffic at all.
+ */
+export function coverageProblems(plan: GatePlan, totals: GateTotals): Reason[] {
+  const slices = Math.floor((totals.to - totals.from) / totals.stratum);
+  const wanted = Math.floor((plan.horizons[0]?.after ?? 0) / totals.stratum);
+  const length = duration(totals.stratum);
+  const busy = slicesWithTraffic(totals);
+  if (2 * busy < slices) {
+    const words = `both arms had requests in ${busy} of ${slices} slices of ${length}: that is not the traffic of a whole horizon`;
+    return [{ code: 'not-covered', words }];
+  }
+  return plan.guards.flatMap(({ guard, metric: { metric } }): Reason[] => {
+    const { silent } = coverageOf(metric, totals);
+    const measured = slices - silent.length;
+    if (silent.length === 0 || measured >= wanted) return [];
+    const words = `${metric} was measured in ${measured} of ${slices} slices of ${length}, not in slice ${silent.join(', ')}; a verdict wants ${wanted}`;
+    return [{ code: 'not-covered', guard, words }];
+  });
 }
 
 function otherNames(plan: GatePlan, totals: GateTotals): string {

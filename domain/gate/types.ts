@@ -140,10 +140,15 @@ export type ReasonCode =
   | 'out-of-range'
   | 'clock'
   | 'metric-missing'
+  | 'metric-silent'
+  | 'not-covered'
+  | 'uneven-scores'
+  | 'one-user'
   | 'no-common-stratum'
   | 'sparse-tail'
   // unsound
   | 'sample-ratio'
+  | 'both-arms'
   // the horizon
   | 'not-yet-horizon'
   | 'not-non-inferior'

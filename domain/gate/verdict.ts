@@ -8,6 +8,7 @@ import { holm } from './multiplicity.ts';
 import { differenceLimits } from './rare-rate.ts';
 import { referenceFigures } from './reference.ts';
 import { SAMPLE_RATIO_ALPHA, sampleRatio } from './sample-ratio.ts';
+import { coverageProblems, unevenScores } from './soundness.ts';
 import type {
   ArmCounts,
   Decision,
@@ -29,12 +30,13 @@ const UNUSABLE: ReadonlySet<ReasonCode> = new Set([
   'infinite',
   'out-of-range',
   'metric-missing',
+  'both-arms',
 ]);
 
 /**
  * The gate, at one of the plan's horizons (0-based). The watermark `totals.to` is its time.
  *  - `rollback`: a guard shows harm; or this is the last horizon and nothing was decided (fail closed).
- *  - `invalid`: the sample ratio is broken or the data cannot be used.
+ *  - `invalid`: the sample ratio is broken or the data cannot be trusted. Data that are merely lacking wait for the next horizon.
  *  - `promote`: every guard is non-inferior with the samples and users that the policy wants, and a success metric, if the policy names one,
  *    is better.
  *  - `continue`: anything else.
@@ -52,7 +54,11 @@ export function judge(plan: GatePlan, figures: GateFigures, horizonIndex: number
     stable: traffic(figures, guards, 'stable', ratio.stable),
     canary: traffic(figures, guards, 'canary', ratio.canary),
   };
-  const shortfalls = shortfall(plan, arms);
+  const shortfalls = [
+    ...shortfall(plan, arms),
+    ...coverageProblems(plan, totals),
+    ...plan.guards.flatMap(({ metric, guard }) => unevenScores(metric, guard, figures) ?? []),
+  ];
 
   const reasons: Reason[] = seen.reasons.filter((reason) => reason.code !== 'sample-ratio');
   if (broken) reasons.push(brokenRatio(ratio));

@@ -89,6 +89,8 @@ describe('assign', () => {
     assert.equal(assign({ ...route, phase: 3 }, arrival).stratum, 2 * 64 + 3);
     assert.equal(assign({ ...route, phase: 99 }, arrival).stratum, 2 * 64 + 63);
     assert.equal(assign(route, { ...arrival, at: since - 50 }).stratum, 0);
+    // A clock that is an hour behind is no small difference: its samples are outside of the canary.
+    assert.equal(assign(route, { ...arrival, at: since - 3_600_000 }).stratum, -3600 * 64);
     const outside = assign({ ...route, release: null, canary: null, canarySince: null }, arrival);
     assert.equal(outside.stratum, Math.floor(since / 86_400_000) * 64);
     assert.equal(outside.release, null);

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { defaultPolicy } from '../../domain/policy/policy.ts';
+import { windowOf } from '../../store/evidence.ts';
 import { type ExperimentRows, type GateWindow, totalsOf } from '../../store/gate-totals.ts';
 
 const FROM = 1_000_000;
@@ -62,10 +64,17 @@ describe('the window of a look or a verdict', () => {
     assert.deepEqual(seen(rowsAt(at(-1), at(0))), { strata: [at(0)], outside });
   });
 
-  it('reports samples from the future only to a look, and only beyond its tolerance', () => {
-    assert.deepEqual(seen(rowsAt(at(9))), { strata: [], outside: [] });
+  it('reports samples from the future only beyond its tolerance', () => {
     assert.deepEqual(seen(rowsAt(at(9)), { tolerance: 600 }), { strata: [], outside: [] });
     assert.deepEqual(seen(rowsAt(at(9)), { tolerance: 599 }), { strata: [], outside });
+  });
+
+  it('of a late verdict leaves out what came meanwhile, and reports what cannot have come yet', () => {
+    const hour = 3_600_000;
+    const policy = { ...defaultPolicy, gate: { ...defaultPolicy.gate, stratum: hour } };
+    const late = windowOf('r', policy, { from: 0, to: 3 * hour, seenAt: 5 * hour });
+    const of = (slice: number) => totalsOf(late, rowsAt(at(slice))).unusable.length;
+    assert.deepEqual([2, 3, 5, 6].map(of), [0, 0, 0, 1]);
   });
 
   it('leaves out phases with everybody on one arm, which compare nothing', () => {
