@@ -36,6 +36,11 @@ export function metricInfo(metric: string): MetricInfo | null {
   return Object.hasOwn(known, metric) ? (known[metric] ?? null) : null;
 }
 
+/** May the metric be judged by a percentile? The ledger keeps histograms of these only. */
+export function hasHistogram(metric: string): boolean {
+  return metric === 'latency' || metric === 'ttft' || metric === 'tpot';
+}
+
 export type LedgerValue = { value: number } | { unusable: UnusableReason };
 
 /**

@@ -1,6 +1,6 @@
 import { formatDuration } from '../duration.ts';
 import { SlipwayError } from '../errors.ts';
-import { guardId, metricInfo } from '../gate/metrics.ts';
+import { guardId, hasHistogram, metricInfo } from '../gate/metrics.ts';
 import type { GateMetric } from '../gate/types.ts';
 import { scalingProblem } from '../serving/scaling.ts';
 import type { PolicyDraft } from './parse.ts';
@@ -64,7 +64,18 @@ function* guardProblems({ canary }: PolicyDraft): Generator<Problem> {
   }
 }
 
+const DAY = 24 * 60 * 60_000;
+const WEEK = 7 * DAY;
+
 function* horizonProblems({ canary, gate }: PolicyDraft): Generator<Problem> {
+  if (gate.stratum > DAY) {
+    yield {
+      field: 'gate.stratum',
+      value: formatDuration(gate.stratum),
+      message: 'is longer than a day: what went missing for some days would not show',
+      remedy: 'Give 1d, or less where the horizons are shorter',
+    };
+  }
   for (const [index, horizon] of gate.horizons.entries()) {
     const before = gate.horizons[index - 1];
     if (before !== undefined && horizon <= before) {
@@ -73,6 +84,15 @@ function* horizonProblems({ canary, gate }: PolicyDraft): Generator<Problem> {
         value: formatDuration(horizon),
         message: `is not after the horizon before it, ${formatDuration(before)}`,
         remedy: 'Write the horizons rising',
+      };
+    }
+    // Hours or minutes are for demonstrations and tests; what is to last for days must weigh each weekday alike.
+    if (horizon >= DAY && horizon % WEEK !== 0) {
+      yield {
+        field: `gate.horizons[${index}]`,
+        value: formatDuration(horizon),
+        message: 'is not whole weeks: some weekdays would count more than others',
+        remedy: `Give ${formatDuration(Math.ceil(horizon / WEEK) * WEEK)}; only a horizon of less than a day need not be whole weeks`,
       };
     }
     if (gate.stratum <= (gate.horizons[0] ?? 0) && horizon % gate.stratum !== 0) {
@@ -160,8 +180,16 @@ function* metricProblem({ metric, direction, scale, margin }: GateMetric, field:
       message: `does not suit ${metric}`,
       remedy:
         kind === 'positive'
-          ? `Judge ${metric} by log-mean or p95, with the margin as a share`
+          ? `Judge ${metric} by log-mean${hasHistogram(metric) ? ' or p95' : ''}, with the margin as a share`
           : `Judge ${metric} by absolute, with the margin in its own unit`,
+    };
+  }
+  if (scale === 'p95' && kind === 'positive' && !hasHistogram(metric)) {
+    yield {
+      field: `${field}.scale`,
+      value: scale,
+      message: `cannot be measured for ${metric}: the ledger keeps its sums, and no histogram`,
+      remedy: `Judge ${metric} by log-mean`,
     };
   }
   if (kind !== 'positive' && margin >= 1) {

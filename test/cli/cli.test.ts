@@ -435,9 +435,10 @@ describe('the gate on files', () => {
     folder = await mkdtemp(join(tmpdir(), 'slipway-gate-'));
     await writeFile(
       join(folder, 'policy.yaml'),
-      `canary: { weight: 0.5, minDuration: 1d }
+      `canary: { weight: 0.5, minDuration: 12h }
 gate:
-  horizons: [1d]
+  horizons: [12h]
+  stratum: 1h
   minSamples: 100
   minUsers: 100
   metrics: [{ metric: quality:judge, direction: higher, margin: 0.1, scale: absolute, role: guard }]
@@ -450,13 +451,13 @@ promotion: { steps: [1] }
   });
   after(() => rm(folder, { recursive: true }));
 
-  /** A day of 400 users an arm; every second user of an arm scores high. */
+  /** Half a day of 400 users an arm; every second user of an arm scores high. */
   function samples(harm: number): string {
     const rows = Array.from({ length: 1600 }, (_, i) => {
       const user = i % 800;
       const canary = user % 2 === 1;
       const score = (user % 4 < 2 ? 0.6 : 0.8) - (canary ? harm : 0);
-      const time = new Date(Date.UTC(2026, 0, 5) + i * 54_000).toISOString();
+      const time = new Date(Date.UTC(2026, 0, 5) + i * 27_000).toISOString();
       return `${time},u${user},${canary ? 'canary' : 'stable'},${score.toFixed(2)}`;
     });
     return `${['time,user,arm,quality:judge', ...rows].join('\n')}\n`;
@@ -502,6 +503,6 @@ promotion: { steps: [1] }
     const body = stub.asked[0]?.body as
       | { application: string; policy: { gate: { horizons: string[] } } }
       | undefined;
-    assert.deepEqual([body?.application, body?.policy.gate.horizons], ['shop', ['1d']]);
+    assert.deepEqual([body?.application, body?.policy.gate.horizons], ['shop', ['12h']]);
   });
 });

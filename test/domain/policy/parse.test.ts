@@ -83,10 +83,16 @@ const refused: [yaml: string, field: string, value: unknown, remedy: RegExp][] =
   ['gate: { horizons: [7d, 7d] }', 'gate.horizons[1]', '7d', /rising/],
   ['gate: { horizons: [14d, 7d] }', 'gate.horizons[1]', '7d', /rising/],
   ['gate: { horizons: [6d] }', 'gate.horizons[0]', '6d', /7d/],
-  ['gate: { stratum: 2d }', 'gate.horizons[0]', '7d', /multiple of gate.stratum, 2d/],
+  ['gate: { horizons: [10d, 17d] }', 'gate.horizons[0]', '10d', /Give 14d/],
+  ['gate: { horizons: [7d, 17d] }', 'gate.horizons[1]', '17d', /Give 21d/],
+  ['gate: { horizons: [1d], stratum: 1h }', 'gate.horizons[0]', '1d', /Give 7d/],
+  ['gate: { horizons: [169h] }', 'gate.horizons[0]', '169h', /Give 14d/],
+  ['gate: { stratum: 5h }', 'gate.horizons[0]', '7d', /multiple of gate.stratum, 5h/],
+  ['gate: { stratum: 2d }', 'gate.stratum', '2d', /Give 1d/],
+  ['gate: { stratum: 7d }', 'gate.stratum', '7d', /Give 1d/],
   ['gate: { horizons: [] }', 'gate.horizons', [], /at least 1/],
   ['gate: { lookEvery: 7d }', 'gate.lookEvery', '7d', /less than 7d/],
-  ['gate: { stratum: 8d }', 'gate.stratum', '8d', /7d/],
+  [`canary: { minDuration: 1h }\ngate: { horizons: [1h, 2h], stratum: 2h }`, 'gate.stratum', '2h', /1h/],
   ['gate: { alpha: { harm: 0 } }', 'gate.alpha.harm', 0, /more than 0/],
   ['gate: { alpha: { harm: 1 } }', 'gate.alpha.harm', 1, /less than 1/],
   ['gate: { alpha: { nonInferiority: 5 } }', 'gate.alpha.nonInferiority', 5, /less than 1/],
@@ -98,6 +104,8 @@ const refused: [yaml: string, field: string, value: unknown, remedy: RegExp][] =
   [metric('latency', 'lower', -0.1, 'p95'), 'gate.metrics[0].margin', -0.1, /more than 0/],
   [metric('latency', 'higher', 0.1, 'p95'), 'gate.metrics[0].direction', 'higher', /lower/],
   [metric('latency', 'lower', 0.1, 'absolute'), 'gate.metrics[0].scale', 'absolute', /p95/],
+  [metric('cost', 'lower', 0.1, 'p95'), 'gate.metrics[0].scale', 'p95', /by log-mean$/],
+  [metric('cost', 'lower', 0.1, 'absolute'), 'gate.metrics[0].scale', 'absolute', /by log-mean, with/],
   [metric('error', 'lower', 0.1, 'log-mean'), 'gate.metrics[0].scale', 'log-mean', /absolute/],
   [metric('error', 'lower', 1, 'absolute'), 'gate.metrics[0].margin', 1, /below 1/],
   [metric('errors', 'lower', 0.1, 'absolute'), 'gate.metrics[0].metric', 'errors', /error, violation/],
@@ -132,8 +140,11 @@ for (const [yaml, field, value, remedy] of refused) {
   });
 }
 
-test('a stratum may be as long as the first horizon', () => {
-  assert.equal(parsePolicy('gate: { stratum: 7d }').gate.stratum, 7 * DAY);
+test('horizons of less than a day are free, for demonstrations and tests; a stratum may be as long as the first', () => {
+  const { gate } = parsePolicy(
+    'canary: { minDuration: 75s }\ngate: { horizons: [75s, 150s, 20h, 7d], stratum: 75s }',
+  );
+  assert.deepEqual(gate.horizons, [75_000, 150_000, 20 * 3_600_000, 7 * DAY]);
 });
 
 test('a metric is judged once on each scale', () => {
