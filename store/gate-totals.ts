@@ -99,8 +99,6 @@ export function totalsOf(window: GateWindow, rows: ExperimentRows): GateTotals {
   };
 }
 
-const ownColumns = ['latency', 'ttft', 'tpot', 'cost'] as const;
-
 const nothing: ExperimentRows = { users: [], firsts: [], metrics: [], buckets: [], unusable: [] };
 
 async function readRows(
@@ -108,22 +106,6 @@ async function readRows(
   experiment: number,
   metrics: readonly GateMetric[],
 ): Promise<ExperimentRows> {
-  const users = await db.query<
-    { arm: Arm; stratum: number; users: number; requests: number } & Record<
-      (typeof ownColumns)[number],
-      number
-    >
-  >(
-    `select arm, stratum, count(*) as users, sum(requests)::bigint as requests,
-            ${ownColumns.map((metric) => `count(*) filter (where ${metric}_n > 0) as ${metric}`).join(', ')}
-       from user_strata where experiment = $1 group by arm, stratum`,
-    [experiment],
-  );
-  const scored = await db.query<{ metric: string; arm: Arm; stratum: number; users: number }>(
-    `select 'quality:' || evaluator as metric, arm, stratum, count(*) as users
-       from user_scores where experiment = $1 group by evaluator, arm, stratum`,
-    [experiment],
-  );
   // Nobody leaves the canary (invariant 3), so whoever was ever on stable was there first. One scan for both kinds of firsts.
   const people = await db.query<{
     arm: Arm;
@@ -137,9 +119,10 @@ async function readRows(
        from experiment_users where experiment = $1 group by 1, 2, 3, 4`,
     [experiment],
   );
-  const totals = await db.query<
-    Omit<MetricTotals, 'sum' | 'squares' | 'users'> & { sum: string; squares: string }
-  >(`select metric, arm, stratum, n, sum, squares from stratum_totals where experiment = $1`, [experiment]);
+  const totals = await db.query<Omit<MetricTotals, 'sum' | 'squares'> & { sum: string; squares: string }>(
+    `select metric, arm, stratum, users, n, sum, squares from stratum_totals where experiment = $1`,
+    [experiment],
+  );
   const buckets = await db.query<BucketTotals>(
     `select metric, arm, stratum, bucket, n from stratum_buckets
       where experiment = $1 and metric = any($2::text[])`,
@@ -150,29 +133,17 @@ async function readRows(
     [experiment],
   );
 
-  const usersOf = new Map<string, number>();
-  const key = (metric: string, row: { arm: Arm; stratum: number }) => `${metric} ${row.arm} ${row.stratum}`;
-  for (const row of users.rows) {
-    usersOf.set(key('error', row), row.users).set(key('violation', row), row.users);
-    for (const metric of ownColumns) usersOf.set(key(metric, row), row[metric]);
-  }
-  for (const row of scored.rows) usersOf.set(key(row.metric, row), row.users);
   return {
-    users: users.rows.map(({ arm, stratum, users, requests }) => ({ arm, stratum, users, requests })),
+    // Every request is one value of the error rate.
+    users: totals.rows
+      .filter(({ metric }) => metric === 'error')
+      .map(({ arm, stratum, users, n }) => ({ arm, stratum, users, requests: n })),
     firsts: people.rows.flatMap(({ arm, stratum, errorArm, errorStratum, users }) => {
       const request = { kind: 'request' as const, arm, stratum, users };
       if (errorArm === null || errorStratum === null) return [request];
       return [request, { kind: 'error' as const, arm: errorArm, stratum: errorStratum, users }];
     }),
-    metrics: totals.rows.map((row) => ({
-      metric: row.metric,
-      arm: row.arm,
-      stratum: row.stratum,
-      users: usersOf.get(key(row.metric, row)) ?? 0,
-      n: row.n,
-      sum: BigInt(row.sum),
-      squares: BigInt(row.squares),
-    })),
+    metrics: totals.rows.map((row) => ({ ...row, sum: BigInt(row.sum), squares: BigInt(row.squares) })),
     buckets: buckets.rows,
     unusable: unusable.rows,
   };

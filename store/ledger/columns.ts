@@ -21,19 +21,24 @@ export async function insertColumns<R extends pg.QueryResultRow>(
   return rows;
 }
 
-/** Inserts rows, or adds the columns of `added` to the rows that are there; all other columns are the key. */
-export async function upsertAdding(
+/**
+ * Inserts rows, or adds the columns of `added` to the rows that are there; all other columns are the key.
+ * @returns of each row the columns that `returning` names, in any order
+ */
+export async function upsertAdding<R extends pg.QueryResultRow>(
   tx: Transaction,
   table: string,
   added: readonly string[],
   columns: Columns,
-): Promise<void> {
+  returning = '',
+): Promise<R[]> {
   const key = Object.keys(columns).filter((name) => !added.includes(name));
-  await insertColumns(
+  return insertColumns<R>(
     tx,
     table,
     columns,
     `on conflict (${key.join(', ')}) do update
-       set ${added.map((name) => `${name} = old.${name} + excluded.${name}`).join(', ')}`,
+       set ${added.map((name) => `${name} = old.${name} + excluded.${name}`).join(', ')}
+     ${returning === '' ? '' : `returning ${returning}`}`,
   );
 }

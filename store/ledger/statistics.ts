@@ -1,11 +1,8 @@
 import { bucketOf } from '../../domain/gate/histogram.ts';
-import { FIXED_POINT, ledgerValue } from '../../domain/gate/metrics.ts';
+import { FIXED_POINT, hasHistogram, ledgerValue } from '../../domain/gate/metrics.ts';
 import type { Arm } from '../../domain/words.ts';
 import type { Transaction } from '../database.ts';
 import { type Columns, insertColumns, upsertAdding } from './columns.ts';
-
-/** Metrics that are judged by a percentile and so keep a histogram. */
-const withBuckets = new Set(['latency', 'ttft', 'tpot']);
 
 /** Where a value belongs: one user in one arm and stratum of an experiment. */
 export interface Place {
@@ -20,6 +17,15 @@ interface UserSums {
   sums: Map<string, { n: number; sum: bigint }>;
 }
 
+interface Totals {
+  metric: string;
+  /** Users whose first value of the metric in the arm and stratum this is; known when the users' rows are written. */
+  users: number;
+  n: number;
+  sum: bigint;
+  squares: bigint;
+}
+
 /**
  * What a batch adds to the ledger's statistics, gathered in memory and written with one statement a table. Rows are written in the order
  * of their keys.
@@ -27,7 +33,7 @@ interface UserSums {
 export class Increments {
   readonly #users = new Map<string, Place & UserSums>();
   readonly #userBuckets = new Map<string, Place & { metric: string; bucket: number; n: number }>();
-  readonly #totals = new Map<string, Place & { metric: string; n: number; sum: bigint; squares: bigint }>();
+  readonly #totals = new Map<string, Place & Totals>();
   readonly #buckets = new Map<string, Place & { metric: string; bucket: number; n: number }>();
   readonly #unusable = new Map<string, Place & { metric: string; reason: string; n: number }>();
 
@@ -37,7 +43,7 @@ export class Increments {
 
   /** @param value in the metric's unit */
   addValue(place: Place, metric: string, value: number): void {
-    const { experiment, arm, stratum, userId } = place;
+    const { experiment, arm, userId } = place;
     const stored = ledgerValue(metric, value);
     if ('unusable' in stored) {
       const reason = stored.unusable;
@@ -53,20 +59,26 @@ export class Increments {
     const sums = entry(this.#user(place).sums, metric, () => ({ n: 0, sum: 0n }));
     sums.n += 1;
     sums.sum += fixed;
-    const key = `${experiment}/${metric}/${arm}/${stratum}`;
-    const totals = entry(this.#totals, key, () => ({ ...place, metric, n: 0, sum: 0n, squares: 0n }));
+    const key = totalsKey(place, metric);
+    const totals = entry(this.#totals, key, () => ({
+      ...place,
+      metric,
+      users: 0,
+      n: 0,
+      sum: 0n,
+      squares: 0n,
+    }));
     totals.n += 1;
     totals.sum += fixed;
     totals.squares += fixed * fixed;
-    if (!withBuckets.has(metric)) return;
+    if (!hasHistogram(metric)) return;
     const bucket = bucketOf(value);
     entry(this.#buckets, `${key}/${bucket}`, () => ({ ...place, metric, bucket, n: 0 })).n += 1;
     entry(this.#userBuckets, `${key}/${bucket}/${userId}`, () => ({ ...place, metric, bucket, n: 0 })).n += 1;
   }
 
   #user(place: Place): Place & UserSums {
-    const key = `${place.experiment}/${place.userId}/${place.stratum}/${place.arm}`;
-    return entry(this.#users, key, () => ({ ...place, requests: 0, sums: new Map() }));
+    return entry(this.#users, userKey(place), () => ({ ...place, requests: 0, sums: new Map() }));
   }
 
   async write(tx: Transaction): Promise<void> {
@@ -76,9 +88,10 @@ export class Increments {
     await upsertAdding(tx, 'user_buckets', ['n'], bucketColumns(sorted(this.#userBuckets), true));
     await upsertAdding(tx, 'stratum_buckets', ['n'], bucketColumns(sorted(this.#buckets), false));
     const totals = sorted(this.#totals);
-    await upsertAdding(tx, 'stratum_totals', ['n', 'sum', 'squares'], {
+    await upsertAdding(tx, 'stratum_totals', ['users', 'n', 'sum', 'squares'], {
       ...placeColumns(totals, false),
       metric: ['text', totals.map((row) => row.metric)],
+      users: ['bigint', totals.map((row) => row.users)],
       n: ['bigint', totals.map((row) => row.n)],
       sum: ['numeric', totals.map((row) => row.sum)],
       squares: ['numeric', totals.map((row) => row.squares)],
@@ -158,7 +171,19 @@ export class Increments {
       added[`${metric}_n`] = ['int', n(metric)];
       added[`${metric}_sum`] = ['bigint', sum(metric)];
     }
-    await upsertAdding(tx, 'user_strata', Object.keys(added), { ...placeColumns(rows, true), ...added });
+    const columns = { ...placeColumns(rows, true), ...added };
+    const own = ['latency', 'ttft', 'tpot', 'cost'];
+    const returning = `experiment, arm, stratum, user_id as "userId", requests as error, requests as violation,
+                       ${own.map((metric) => `${metric}_n as ${metric}`).join(', ')}`;
+    const written = await upsertAdding<Place & Record<string, number>>(
+      tx,
+      'user_strata',
+      Object.keys(added),
+      columns,
+      returning,
+    );
+    for (const row of written)
+      for (const metric of ['error', 'violation', ...own]) this.#countUser(row, metric, row[metric] ?? 0);
   }
 
   async #writeUserScores(tx: Transaction): Promise<void> {
@@ -167,13 +192,35 @@ export class Increments {
         .filter(([metric]) => metric.startsWith('quality:'))
         .map(([metric, { n, sum }]) => ({ ...row, evaluator: metric.slice('quality:'.length), n, sum })),
     );
-    await upsertAdding(tx, 'user_scores', ['n', 'sum'], {
-      ...placeColumns(rows, true),
-      evaluator: ['text', rows.map((row) => row.evaluator)],
-      n: ['int', rows.map((row) => row.n)],
-      sum: ['bigint', rows.map((row) => row.sum)],
-    });
+    const written = await upsertAdding<Place & { evaluator: string; n: number }>(
+      tx,
+      'user_scores',
+      ['n', 'sum'],
+      {
+        ...placeColumns(rows, true),
+        evaluator: ['text', rows.map((row) => row.evaluator)],
+        n: ['int', rows.map((row) => row.n)],
+        sum: ['bigint', rows.map((row) => row.sum)],
+      },
+      'experiment, arm, stratum, user_id as "userId", evaluator, n',
+    );
+    for (const row of written) this.#countUser(row, `quality:${row.evaluator}`, row.n);
   }
+
+  /** A user whose values, all of them, came with this batch is new to the metric. `n`: values that the user has now. */
+  #countUser(place: Place, metric: string, n: number): void {
+    const added = this.#users.get(userKey(place))?.sums.get(metric)?.n ?? 0;
+    const totals = this.#totals.get(totalsKey(place, metric));
+    if (totals && added > 0 && n === added) totals.users += 1;
+  }
+}
+
+function userKey({ experiment, userId, stratum, arm }: Place): string {
+  return `${experiment}/${userId}/${stratum}/${arm}`;
+}
+
+function totalsKey({ experiment, arm, stratum }: Place, metric: string): string {
+  return `${experiment}/${metric}/${arm}/${stratum}`;
 }
 
 function placeColumns(rows: Place[], withUser: boolean): Columns {

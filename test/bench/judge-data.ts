@@ -94,7 +94,7 @@ export async function fillLedger(db: Database, size: LedgerSize, say: (line: str
   await run(
     'stratum_totals',
     `insert into stratum_totals
-       select experiment, metric, arm, stratum, sum(n), sum(sum), round(sum(sum * sum::numeric / n)) from user_totals
+       select experiment, metric, arm, stratum, sum(n), sum(sum), round(sum(sum * sum::numeric / n)), count(*) from user_totals
         where experiment = ${id} group by 1, 2, 3, 4`,
   );
   await run(

@@ -54,7 +54,7 @@ async function statisticsOf(release: string): Promise<Record<string, unknown[]>>
         where experiment = ${experiment} order by 1, 2, 3, 4, 5`,
     ),
     totals: await query(
-      `select metric, arm, stratum, n, sum::text, squares::text from stratum_totals
+      `select metric, arm, stratum, users, n, sum::text, squares::text from stratum_totals
         where experiment = ${experiment} order by 1, 2, 3`,
     ),
     totalBuckets: await query(
