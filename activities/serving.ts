@@ -1,8 +1,10 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
+import { errorForLog } from '../domain/error-for-log.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import { nextRestart } from '../domain/serving/restarts.ts';
 import { servingName } from '../domain/serving/serving.ts';
@@ -36,6 +38,9 @@ const FOLLOW_MS = 5_000;
 const DRAIN_MS = 120_000;
 
 const HEARTBEAT_MS = 5_000;
+
+/** How long a serving with a route waits for its turn to be looked after, and the others for it, in ms. */
+const KEEP_MS = 5_000;
 
 export interface ServingDeps {
   db: Database;
@@ -143,33 +148,45 @@ export async function removeUnneeded(
 /**
  * Keeps what routes point to running and the gateways told where: call it when a worker starts and every second or so. Replicas that
  * ended come back, also after a restart of the machine, only endpoints that answer are published, and each serving gets the replicas that
- * its users and its load need. One serving that cannot be kept does not keep the others from it.
+ * its users and its load need. They are looked after side by side, and one that hangs or fails does not keep the others from it.
+ * @param inHand servings that an earlier call still looks after: this one leaves them out
+ * @returns when its servings are looked after; those that hang it does not wait for
  */
-export async function keepServings(deps: ServingDeps): Promise<void> {
-  for (const { digest } of await routedServings(deps.db)) {
-    await keepServing(deps, digest).catch((err: unknown) => {
-      deps.log.warn(
-        { serving: servingName(digest), err },
-        'a serving with a route could not be looked after',
-      );
-    });
-  }
+export async function keepServings(deps: ServingDeps, inHand = new Set<string>()): Promise<void> {
+  const free = (await routedServings(deps.db)).filter(({ digest }) => !inHand.has(digest));
+  const looks = free.map(async ({ digest }) => {
+    inHand.add(digest);
+    try {
+      await keepServing(deps, digest);
+    } catch (error) {
+      const context = { serving: servingName(digest), ...errorForLog(error) };
+      deps.log.warn(context, 'a serving with a route could not be looked after');
+    } finally {
+      inHand.delete(digest);
+    }
+  });
+  await Promise.race([Promise.all(looks), delay(KEEP_MS, undefined, { ref: false })]);
 }
 
 async function keepServing(deps: ServingDeps, digest: string): Promise<void> {
   const { db, adapter } = deps;
-  await withServingLock(db, digest, async (tx) => {
-    // Asked again under the lock: whoever removes a serving holds it too.
-    const { applications } = await usesOfServing(tx, digest, null);
-    const serving = await findServing(tx, digest);
-    if (applications.length === 0 || serving === null) return;
-    let seen = await adapter.observe(digest);
-    if (seen.state === 'absent' || seen.state === 'failed') seen = await startAgain(deps, serving, seen);
-    // On its way out, or begun and never finished: as soon as the old is gone, apply makes it anew.
-    if (seen.state === 'stopping') await applyWhole(adapter, serving, seen);
-    const endpoints = seen.state === 'stopping' ? seen.endpoints : await scale(deps, serving, seen);
-    await publishEndpoints(db, digest, endpoints);
-  });
+  await withServingLock(
+    db,
+    digest,
+    async (tx) => {
+      // Asked again under the lock: whoever removes a serving holds it too.
+      const { applications } = await usesOfServing(tx, digest, null);
+      const serving = await findServing(tx, digest);
+      if (applications.length === 0 || serving === null) return;
+      let seen = await adapter.observe(digest);
+      if (seen.state === 'absent' || seen.state === 'failed') seen = await startAgain(deps, serving, seen);
+      // On its way out, or begun and never finished: as soon as the old is gone, apply makes it anew.
+      if (seen.state === 'stopping') await applyWhole(adapter, serving, seen);
+      const endpoints = seen.state === 'stopping' ? seen.endpoints : await scale(deps, serving, seen);
+      await publishEndpoints(db, digest, endpoints);
+    },
+    KEEP_MS,
+  );
 }
 
 /** With a growing pause: what fails over and over would only take the machine's time. */

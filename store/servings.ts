@@ -198,7 +198,7 @@ export async function noteRestart(db: Queryable, digest: string, count: number):
   ]);
 }
 
-/** Waiting for longer, ms, tells its caller to try again later. */
+/** Waiting for longer, in ms, tells its caller to try again later. */
 const TURN_MS = 20_000;
 
 /** Of each pool a third of its connections: whoever holds a lock uses two, and the last third is for everything else. */
@@ -208,19 +208,39 @@ const turnsOf = new WeakMap<Database, Turns>();
  * Runs `work` while nobody else creates or removes the serving: what decides about a serving and what acts on the decision must not be
  * parted by another worker. A lock costs a connection for as long as the work waits for a cluster; so only some are held or waited for at
  * once, that a cluster which hangs cannot take the connections with which an abort moves traffic (invariant 5).
- * @throws SlipwayError DEPENDENCY_UNAVAILABLE when its turn does not come
+ * @throws SlipwayError DEPENDENCY_UNAVAILABLE when its turn does not come, or another worker holds the lock for longer; the work was not
+ * begun
  */
 export async function withServingLock<T>(
   db: Database,
   digest: string,
   work: (tx: Transaction) => Promise<T>,
+  withinMs = TURN_MS,
 ): Promise<T> {
   const turns = turnsOf.get(db) ?? new Turns(Math.max(1, Math.floor((db.options.max ?? 10) / 3)));
   turnsOf.set(db, turns);
-  return turns.take(TURN_MS, () =>
+  return turns.take(withinMs, () =>
     inTransaction(db, async (tx) => {
-      await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway serving ' || $1, 0))`, [digest]);
+      await lockServing(tx, digest, withinMs);
       return work(tx);
     }),
   );
+}
+
+/** Postgres' lock_not_available: a wait for a lock was longer than lock_timeout. */
+const LOCK_NOT_AVAILABLE = '55P03';
+
+async function lockServing(tx: Transaction, digest: string, withinMs: number): Promise<void> {
+  await tx.query(`select set_config('lock_timeout', $1, true)`, [`${withinMs}ms`]);
+  try {
+    await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway serving ' || $1, 0))`, [digest]);
+  } catch (error) {
+    if ((error as { code?: unknown }).code !== LOCK_NOT_AVAILABLE) throw error;
+    throw new SlipwayError('DEPENDENCY_UNAVAILABLE', 'another worker has the serving in hand for too long', {
+      field: 'serving',
+      value: servingName(digest),
+      remedy:
+        'It is tried again by itself; look at the cluster, and at the log of the other workers, if that goes on',
+    });
+  }
 }

@@ -41,8 +41,9 @@ async function main(): Promise<void> {
       worker.shutdown();
     });
   }
+  const inHand = new Set<string>();
   const keeping = keep(
-    () => keepServings({ db, adapter: serving, log }),
+    () => keepServings({ db, adapter: serving, log }, inHand),
     stopping.signal,
     keepEveryMs,
     (error) => log.warn({ err: error }, 'servings could not be looked after; trying again'),
