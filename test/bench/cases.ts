@@ -13,7 +13,6 @@ export interface Row {
    * well; or a number.
    */
   size: 'to promote' | 'if noisy' | 'to stop' | { users: number };
-  lookEvery?: number;
   /** Percentiles need the whole histogram at each look: fewer simulations. */
   sims?: number;
 }
@@ -33,64 +32,63 @@ export const alike: Row[] = [
   {
     name: 'quality, clustered',
     guards: [guards.quality],
-    metrics: () => ({ 'quality:judge': scores({}) }),
+    metrics: (effect) => ({ 'quality:judge': scores({ effect }) }),
     size: 'to promote',
   },
   {
     name: 'quality, growing users',
     guards: [guards.quality],
-    metrics: () => ({ 'quality:judge': scores({}) }),
+    metrics: (effect) => ({ 'quality:judge': scores({ effect }) }),
     changes: { growing: true },
     size: 'to promote',
   },
   {
     name: 'quality varies by day',
     guards: [guards.quality],
-    metrics: () => ({ 'quality:judge': scores({ dayEffect: 0.1 }) }),
+    metrics: (effect) => ({ 'quality:judge': scores({ effect, dayEffect: 0.1 }) }),
     size: 'to promote',
   },
   {
     name: 'small arm, twice the variance',
     guards: [guards.quality],
-    metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
+    metrics: (effect) => ({ 'quality:judge': scores({ effect, spread: 2 }) }),
     size: 'to promote',
   },
   {
     name: 'the same, with users for it',
     guards: [guards.quality],
-    metrics: () => ({ 'quality:judge': scores({ spread: 2 }) }),
+    metrics: (effect) => ({ 'quality:judge': scores({ effect, spread: 2 }) }),
     size: 'if noisy',
   },
   {
     name: 'errors 3 %',
     guards: [guards.error],
-    metrics: () => ({ error: failures(0.03) }),
+    metrics: (effect) => ({ error: failures(0.03, { effect }) }),
     size: { users: 6000 },
   },
   {
     name: 'errors 0.5 %',
     guards: [guards.error],
-    metrics: () => ({ error: failures(0.005) }),
+    metrics: (effect) => ({ error: failures(0.005, { effect }) }),
     size: 'to promote',
   },
   {
     name: 'errors 0.05 %',
     guards: [guards.error],
-    metrics: () => ({ error: failures(0.0005) }),
+    metrics: (effect) => ({ error: failures(0.0005, { effect }) }),
     size: 'to promote',
   },
   {
     name: 'latency, heavy tail, ties',
     guards: [guards.latency],
-    metrics: () => ({ latency: durations({ unit: 1 }) }),
+    metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
     size: 'to promote',
   },
   {
     name: 'latency p95, heavy tail, ties',
     guards: [guards.latencyP95],
-    metrics: () => ({ latency: durations({ unit: 1 }) }),
+    metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
     size: 'to promote',
-    lookEvery: 6,
     sims: 0.8,
   },
   {
@@ -98,8 +96,7 @@ export const alike: Row[] = [
     guards: all,
     metrics: everything,
     size: 'to promote',
-    lookEvery: 12,
-    sims: 0.25,
+    sims: 0.5,
   },
 ];
 
@@ -116,8 +113,6 @@ export interface Harm {
   metrics: (effect: number) => Population['metrics'];
   /** How many margins the harm is; unless told, one, two and four. */
   margins?: readonly number[];
-  lookEvery?: number;
-  sims?: number;
 }
 
 export const harms: Harm[] = [
@@ -140,15 +135,11 @@ export const harms: Harm[] = [
     name: 'latency p95',
     guards: [guards.latencyP95],
     metrics: (effect) => ({ latency: durations({ unit: 1, effect }) }),
-    lookEvery: 6,
-    sims: 0.4,
   },
   {
     name: 'quality among ten guards',
     guards: all,
     metrics: everything,
     margins: [2],
-    lookEvery: 12,
-    sims: 0.4,
   },
 ];

@@ -36,14 +36,14 @@ function usersFor(size: Row['size'], plan: GatePlan): number {
 const pilots = new Map<string, GateBaseline>();
 
 /** Sizes the population by the plan: so many users that it expects to promote at the first horizon, or also to stop two margins by then. */
-function prepare(row: Row, effect: number, days = 7): { scenario: Scenario; plan: GatePlan } {
+function prepare(row: Row, effect: number, days = 7, lookEvery = 1): { scenario: Scenario; plan: GatePlan } {
   const make = (users: number, at: number): Scenario => ({
     name: row.name,
     population: population(row.metrics(at), { ...row.changes, users: Math.ceil(users) }),
     guards: row.guards,
     effect: at,
     days,
-    lookEvery: row.lookEvery ?? 1,
+    lookEvery,
   });
   const baseline = pilots.get(row.name) ?? baselineFrom(make(PILOT, 0), PILOT);
   pilots.set(row.name, baseline);
@@ -115,7 +115,7 @@ const simsOf = ({ sims }: { sims?: number }) => Math.ceil(SIMS * (sims ?? 1));
 
 function noDifference(): void {
   const print = begin(
-    'No difference (A/A), 90/10, looked at every hour for 7 days (p95: every 6, ten guards: every 12). α is 5 % each; the bound at the horizon covers 97.5 %.',
+    'No difference (A/A), 90/10, looked at every hour for 7 days; beside it the same with a harm of one margin, which the gate may promote with at most α. α is 5 % each; the bound at the horizon covers 97.5 %.',
     [
       'canary',
       'users',
@@ -124,6 +124,7 @@ function noDifference(): void {
       'bound covers',
       'promoted at 7 d',
       'planned',
+      'promoted at one margin',
       'textbook wrong at 7 d',
       'textbook wrong, hourly',
     ],
@@ -132,19 +133,21 @@ function noDifference(): void {
     const { scenario, plan } = prepare(row, 0);
     const sims = simsOf(row);
     const outcomes = run(scenario, plan, { sims, toTheEnd: true, draw: 'A/A' });
-    const atHorizon = run({ ...scenario, lookEvery: 168 }, plan, {
-      sims: MORE_AT_HORIZON * sims,
-      toTheEnd: false,
-      draw: 'A/A at the horizon',
-    });
+    const atHorizon = (effect: number) =>
+      run({ ...prepare(row, effect).scenario, lookEvery: 168 }, plan, {
+        sims: MORE_AT_HORIZON * sims,
+        toTheEnd: false,
+        draw: effect === 0 ? 'A/A at the horizon' : 'one margin at the horizon',
+      });
     print([
       row.name,
       String(scenario.population.users),
       share(outcomes, (o) => o.stoppedAfter !== null),
       share(outcomes, (o) => o.missed),
       share(outcomes, (o) => o.covered === true),
-      share([...outcomes, ...atHorizon], (o) => o.verdicts[0] === 'promote' && o.stoppedAfter === null),
+      share([...outcomes, ...atHorizon(0)], (o) => o.verdicts[0] === 'promote' && o.stoppedAfter === null),
       `${(100 * (plan.horizons[0]?.power ?? 0)).toFixed(0)} %`,
+      share(atHorizon(harmOf(row.guards, 1)), (o) => o.verdicts[0] === 'promote'),
       share(outcomes, (o) => o.textbookOnce),
       share(outcomes, (o) => o.textbookEver),
     ]);
@@ -167,7 +170,7 @@ function harmful(): void {
       if (harm.margins && !harm.margins.includes(margins)) continue;
       const { scenario, plan } = prepare({ ...harm, size }, harmOf(harm.guards, margins));
       const draw = `${size}, ${margins} margins`;
-      const outcomes = run(scenario, plan, { sims: simsOf(harm), toTheEnd: false, draw });
+      const outcomes = run(scenario, plan, { sims: SIMS, toTheEnd: false, draw });
       print([
         harm.name,
         `${scenario.population.users} (${size})`,
@@ -197,8 +200,8 @@ function allHorizons(): void {
   );
   for (const harm of harms.slice(0, 2).filter(wanted)) {
     for (const margins of [1, 2]) {
-      const row: Row = { ...harm, size: 'to promote', lookEvery: 6 };
-      const { scenario, plan } = prepare(row, harmOf(harm.guards, margins), 28);
+      const row: Row = { ...harm, size: 'to promote' };
+      const { scenario, plan } = prepare(row, harmOf(harm.guards, margins), 28, 6);
       const draw = `28 days, ${margins} margins`;
       const outcomes = run(scenario, plan, { sims: Math.ceil(SIMS * 0.6), toTheEnd: false, draw });
       const stoppedBy = (day: number) =>
