@@ -5,11 +5,13 @@ import { judge } from '../../domain/gate/verdict.ts';
 import { randomOf } from './population.ts';
 import { guards } from './scenarios.ts';
 
+const DAYS = 7;
+
 /** Milliseconds to judge one metric of a week from its per-user-day sums in memory, half of the users on each arm; the best of five. */
 export function millisecondsToJudge(usersPerArm: number): number {
   const random = randomOf(1);
   const users = 2 * usersPerArm;
-  const rows = 7 * users;
+  const rows = DAYS * users;
   const row = (length: number, value: (row: number) => number) =>
     Float64Array.from({ length }, (_, index) => value(index));
   const n = row(rows, () => 1 + random.poisson(0.5));
@@ -33,14 +35,16 @@ export function millisecondsToJudge(usersPerArm: number): number {
       to: defaultGatePolicy.horizons[0] ?? 0,
       stratum: defaultGatePolicy.stratum,
       phases: [{ weight: 0.5 }],
-      traffic: (['stable', 'canary'] as const).map((arm) => ({
-        arm,
-        stratum: 0,
-        users: usersPerArm,
-        newUsers: usersPerArm,
-        requests: rows,
-        firstErrors: 0,
-      })),
+      traffic: (['stable', 'canary'] as const).flatMap((arm) =>
+        Array.from({ length: DAYS }, (_, day) => ({
+          arm,
+          stratum: 64 * day,
+          users: usersPerArm,
+          newUsers: day === 0 ? usersPerArm : 0,
+          requests: 2 * usersPerArm,
+          firstErrors: 0,
+        })),
+      ),
       unusable: [],
     },
   };
