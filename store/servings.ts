@@ -2,7 +2,13 @@ import { SlipwayError } from '../domain/errors.ts';
 import { defaultScaling } from '../domain/policy/policy.ts';
 import type { Restarts } from '../domain/serving/restarts.ts';
 import type { Carried, NotedLoad } from '../domain/serving/scaling.ts';
-import type { ScalingPolicy, Serving, ServingOrigin, WantedServing } from '../domain/serving/serving.ts';
+import {
+  type ScalingPolicy,
+  type Serving,
+  type ServingOrigin,
+  servingName,
+  type WantedServing,
+} from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
 import { Turns } from './turns.ts';
 
