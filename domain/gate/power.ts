@@ -14,23 +14,6 @@ export function standardError(sigma: number, users: number, q: number): number {
   return (LARGER_OF_TWO * sigma) / Math.sqrt(users * q * (1 - q));
 }
 
-/**
- * K = σ²(z_{1−α} + z_{1−β})² / (q (1 − q) (tolerance + effect)²): users for which a canary whose true effect is `effect` (> 0 is better) is
- * found non-inferior with probability `power`.
- */
-export function usersNeeded(design: {
-  sigma: number;
-  alpha: number;
-  power: number;
-  q: number;
-  tolerance: number;
-  effect?: number;
-}): number {
-  const z = normalCritical(design.alpha) + normalCritical(1 - design.power);
-  const distance = design.tolerance + (design.effect ?? 0);
-  return (design.sigma ** 2 * z ** 2) / (design.q * (1 - design.q) * distance ** 2);
-}
-
 /** Power of the non-inferiority test if the arms are equal. */
 export function powerIfEqual(design: { se: number; alpha: number; tolerance: number }): number {
   return normalUpperTail(normalCritical(design.alpha) - design.tolerance / design.se);

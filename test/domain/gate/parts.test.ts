@@ -18,7 +18,6 @@ import { influenceRequests } from '../../../domain/gate/influence.ts';
 import { ledgerValue } from '../../../domain/gate/metrics.ts';
 import { splitByNeed } from '../../../domain/gate/multiplicity.ts';
 import { planGate } from '../../../domain/gate/plan.ts';
-import { usersIfNoEvent, usersNeeded } from '../../../domain/gate/power.ts';
 import { differenceLimits, lowerLimit, upperLimit } from '../../../domain/gate/rare-rate.ts';
 import { sampleRatio, sequentialLnBayesFactor } from '../../../domain/gate/sample-ratio.ts';
 import { phaseOf, sliceOf, stratumId } from '../../../domain/gate/strata.ts';
@@ -80,16 +79,6 @@ test('limits of a difference hold the difference, and without any event are thos
   const none = differenceLimits({ rate: 0, effective: 9000 }, { rate: 0, effective: 1000 }, 0.05);
   near(none.upper, upperLimit(0, 1000, 0.05), 1e-12);
   near(none.lower, -upperLimit(0, 9000, 0.05), 1e-12);
-});
-
-test('power: users needed by the formula, and users without an event', () => {
-  const z = 1.6448536 + 1.2815516;
-  near(
-    usersNeeded({ sigma: 0.14, alpha: 0.05, power: 0.9, q: 0.1, tolerance: 0.02 }),
-    (0.14 ** 2 * z ** 2) / (0.09 * 0.02 ** 2),
-    0.01,
-  );
-  assert.equal(usersIfNoEvent(0.005, 0.05), 598);
 });
 
 const traffic = (
