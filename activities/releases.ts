@@ -88,7 +88,8 @@ async function register(
       {
         field: 'prompt',
         value: spec.prompt,
-        remedy: 'Change the prompt, the model, the runtime flags or the guardrails',
+        remedy:
+          'Change the prompt, the model, the runtime flags or the guardrails; a new price comes with the next change',
       },
     );
   }

@@ -8,6 +8,7 @@ export interface ArmTarget {
   prompt: PromptContent;
   /** `name@n`, for labels and people. */
   promptRef: string;
+  /** Its price is the last that was said of this model with these flags, also where the revision was made with another. */
   model: ModelSpec;
   /** Name under which the serving answers, i.e. vLLM's `--served-model-name`. */
   servedModel: string;

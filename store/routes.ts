@@ -8,6 +8,7 @@ import {
   GATEWAY_STABLE_ONLY_MS,
   type RouteTable,
 } from '../domain/routing.ts';
+import type { ModelSpec } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
 
 /** Channel of NOTIFY; the payload is the new generation. */
@@ -130,7 +131,14 @@ export async function readGeneration(db: Queryable): Promise<number> {
 
 interface TableRow extends RouteRow {
   tableGeneration: number;
-  targets: { arm: 'stable' | 'canary'; revision: Revision; prompt: PromptContent; endpoints: string[] }[];
+  targets: {
+    arm: 'stable' | 'canary';
+    revision: Revision;
+    prompt: PromptContent;
+    /** Of its serving; null: it has none. */
+    price: ModelSpec['price'] | null;
+    endpoints: string[];
+  }[];
 }
 
 /**
@@ -142,7 +150,7 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
     `select s.generation as "tableGeneration", r.application, r.generation, r.release, r.weight, r.phase, r.stable, r.canary,
             r.scored_share as "scoredShare", r.stratum_ms as "stratumMs", r.canary_since as "canarySince",
             (select json_agg(json_build_object('arm', arm.name, 'revision', v.content, 'prompt', p.content,
-                                                 'endpoints', coalesce(e.endpoints, '[]'::jsonb)))
+                                                 'price', e.model -> 'price', 'endpoints', coalesce(e.endpoints, '[]'::jsonb)))
                from (values ('stable', r.stable), ('canary', r.canary)) as arm (name, digest)
                join revisions v on v.digest = arm.digest
                join prompt_versions p on p.name = split_part(v.content ->> 'prompt', '@', 1)
@@ -160,7 +168,7 @@ export async function readRouteTable(db: Queryable): Promise<RouteTable> {
         revision: found.revision.digest,
         prompt: found.prompt,
         promptRef: found.revision.prompt,
-        model: found.revision.model,
+        model: { ...found.revision.model, price: found.price ?? found.revision.model.price },
         servedModel: found.revision.model.name,
         serving: found.revision.serving,
         endpoints: found.endpoints,

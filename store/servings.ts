@@ -45,6 +45,19 @@ export async function saveServing(db: Queryable, serving: Serving, terms?: Servi
       terms === undefined ? null : JSON.stringify(terms.origin),
     ],
   );
+  await setPrice(db, serving);
+}
+
+/**
+ * What a token costs follows from the model and its flags: the last price that was said of them holds for each of their servings, also for
+ * one that is dedicated to a release. So a corrected price is no difference between a release's arms.
+ */
+async function setPrice(db: Queryable, { model, runtime }: Serving): Promise<void> {
+  await db.query(
+    `update servings set model = jsonb_set(model, '{price}', $3::jsonb)
+      where model ->> 'name' = $1 and runtime = $2::jsonb and model -> 'price' <> $3::jsonb`,
+    [model.name, JSON.stringify(runtime), JSON.stringify(model.price)],
+  );
 }
 
 /** Sets how many replicas the serving is to have; the adapter makes it so at its next apply. What was low at another size does not count. */
