@@ -5,7 +5,8 @@ import { errorForLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
 const LONGEST_COMMENT = 4_000;
-const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+/** What request ids are: UUIDs of version 7, whose time says where in the ledger their sample is. */
+const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
 export interface FeedbackParts {
   database: Database;

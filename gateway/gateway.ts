@@ -1,11 +1,13 @@
 import { mkdirSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
 import { openDatabase } from '../store/database.ts';
+import { forgetUnmatchedScores } from '../store/ledger.ts';
 import { Endpoints } from './endpoints.ts';
+import { errorForLog } from './log.ts';
 import { Metrics } from './metrics.ts';
+import { type Address, serveMetrics, urlOf } from './metrics-server.ts';
 import { RouteFollower } from './route-follower.ts';
 import { makeServer } from './server.ts';
 import { Mover } from './spool/mover.ts';
@@ -20,6 +22,7 @@ const defaultLimits: UpstreamLimits = {
   retryWithin: 120_000,
 };
 const SPOOL_BYTES = 256 * 1024 * 1024;
+const FORGET_EVERY_MS = 600_000;
 /** Long enough for the largest batch, short enough to notice a database that fell silent. */
 const QUERY_TIMEOUT_MS = 30_000;
 /** A request that has not ended this long after the gateway was asked to stop is broken off. */
@@ -35,6 +38,8 @@ export interface GatewayOptions {
   /** 0 or left out: any free port. */
   port?: number | undefined;
   host?: string | undefined;
+  /** Where Prometheus scrapes; left out: any free port of this machine. */
+  metrics?: Address | undefined;
   /** Bytes of unmoved records before new requests are refused. */
   spoolBytes?: number | undefined;
   limits?: Partial<UpstreamLimits> | undefined;
@@ -50,6 +55,8 @@ export interface GatewayOptions {
 export interface Gateway {
   /** Base URL, without a trailing slash. */
   url: string;
+  /** Where its metrics are. */
+  metricsUrl: string;
   id: string;
   /** Drains, moves the spool, gives the lease back. */
   stop: () => Promise<void>;
@@ -61,11 +68,15 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const state = new StateFolder(options.stateFolder);
   const gatewayId = state.gatewayId();
   const metrics = new Metrics();
-  const database = openDatabase(options.databaseUrl, {
-    max: 4,
-    applicationName: `slipway gateway ${gatewayId}`,
-    queryTimeout: QUERY_TIMEOUT_MS,
-  });
+  const connect = (max: number) =>
+    openDatabase(options.databaseUrl, {
+      max,
+      applicationName: `slipway gateway ${gatewayId}`,
+      queryTimeout: QUERY_TIMEOUT_MS,
+    });
+  // One for the mover, one for the keys: what tenants send must not stand between the spool and the ledger.
+  const database = connect(2);
+  const ofTenants = connect(2);
   const routes = new RouteFollower({
     databaseUrl: options.databaseUrl,
     gatewayId,
@@ -87,6 +98,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   if (cluster !== null) metrics.followCluster(cluster);
   mkdirSync(state.file('spool'), { recursive: true });
   const spool = new Spool({ folder: state.file('spool'), maxBytes: options.spoolBytes ?? SPOOL_BYTES });
+  metrics.followSpool(spool);
   const mover = new Mover({
     spool,
     database,
@@ -107,17 +119,22 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     upstream,
     metrics,
     logger,
-    database,
+    database: ofTenants,
     userSecret: options.userSecret,
     accepting: () => accepting,
   });
 
+  const scraped = await serveMetrics(metrics, options.metrics ?? { host: '127.0.0.1', port: 0 });
   await Promise.all([routes.start(), tenants.start(), cluster?.start()]);
   mover.start();
+  const forgetting = setInterval(() => {
+    forgetUnmatchedScores(ofTenants).catch((error: unknown) =>
+      logger.warn(errorForLog(error), 'scores without a sample could not be forgotten; trying again'),
+    );
+  }, FORGET_EVERY_MS);
   await server.listen({ port: options.port ?? 0, host: options.host ?? '127.0.0.1' });
-  const { address, family, port } = server.server.address() as AddressInfo;
-  const url = `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`;
-  logger.info({ url, gateway: gatewayId }, 'the gateway serves');
+  const url = urlOf(server.server);
+  logger.info({ url, metrics: scraped.url, gateway: gatewayId }, 'the gateway serves');
 
   const stop = async (): Promise<void> => {
     accepting = false;
@@ -133,14 +150,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       await closed;
     }
     clearInterval(closing);
+    clearInterval(forgetting);
     tenants.stop();
     await mover.stop();
     spool.close();
     await Promise.all([routes.stop(), cluster?.stop()]);
     upstream.close();
-    await database.end();
+    await Promise.all([database.end(), ofTenants.end()]);
+    await scraped.stop();
     state.unlock();
     logger.info({ gateway: gatewayId }, 'the gateway has stopped');
   };
-  return { url, id: gatewayId, stop };
+  return { url, metricsUrl: scraped.url, id: gatewayId, stop };
 }

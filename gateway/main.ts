@@ -11,6 +11,17 @@ import { type Gateway, startGateway } from './gateway.ts';
 const environment = z.object({
   SLIPWAY_GATEWAY_PORT: z.coerce.number().int().min(0).max(65_535).default(8080),
   SLIPWAY_GATEWAY_HOST: z.string().default('127.0.0.1'),
+  SLIPWAY_GATEWAY_METRICS_ADDRESS: z
+    .string()
+    .regex(/^.+:\d{1,5}$/, 'must be HOST:PORT')
+    .default('127.0.0.1:9466')
+    .transform((address) => {
+      const colon = address.lastIndexOf(':');
+      return {
+        host: address.slice(0, colon).replace(/^\[|\]$/g, ''),
+        port: Number(address.slice(colon + 1)),
+      };
+    }),
   DATABASE_URL: z.string().min(1),
   SLIPWAY_STATE_DIR: z.string().min(1),
   SLIPWAY_USER_HASH_KEY: z.string().min(16, 'must have at least 16 characters'),
@@ -47,6 +58,7 @@ async function start(): Promise<Gateway> {
     userSecret: env.SLIPWAY_USER_HASH_KEY,
     port: env.SLIPWAY_GATEWAY_PORT,
     host: env.SLIPWAY_GATEWAY_HOST,
+    metrics: env.SLIPWAY_GATEWAY_METRICS_ADDRESS,
     spoolBytes: env.SLIPWAY_SPOOL_BYTES,
     cluster: await clusterOf(),
     vllmApiKey: env.SLIPWAY_VLLM_API_KEY,

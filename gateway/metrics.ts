@@ -94,7 +94,6 @@ export class Metrics {
     'slipway_gateway_stable_only',
     '1 while the gateway has lost touch with the route table and serves the stable arm only',
   );
-  readonly spoolBytes = this.#gauge('slipway_spool_bytes', 'Records that wait to be moved to the ledger');
   readonly spoolRecords = this.#counter('slipway_spool_records_total', 'Records that left the spool', [
     'result',
   ]);
@@ -141,6 +140,17 @@ export class Metrics {
       registers: [this.registry],
       collect() {
         this.set(cluster.healthy ? 1 : 0);
+      },
+    });
+  }
+
+  followSpool(spool: { readonly bytes: number }): void {
+    new Gauge({
+      name: 'slipway_spool_bytes',
+      help: 'Records that wait to be moved to the ledger',
+      registers: [this.registry],
+      collect() {
+        this.set(spool.bytes);
       },
     });
   }

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, { type FastifyInstance } from 'fastify';
 import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
 import type { Database } from '../store/database.ts';
 import { type ChatParts, serveChat } from './chat.ts';
@@ -9,11 +9,14 @@ import type { Refusal } from './metrics.ts';
 import { asSlipwayError, openAiError } from './openai-errors.ts';
 import { newRequestId } from './request-id.ts';
 import type { TenantKeys } from './tenant-keys.ts';
+import { TenantLimit } from './tenant-limit.ts';
 
 const LARGEST_BODY = 10 * 1024 * 1024;
+const LARGEST_SCORE = 64 * 1024;
 
 export interface ServerParts extends ChatParts {
   tenants: TenantKeys;
+  /** For what tenants send besides chat requests. */
   database: Database;
   /** The gateway takes new requests: false once it drains. */
   accepting: () => boolean;
@@ -24,8 +27,13 @@ declare module 'fastify' {
     /** Arrival: ms since 1970, and on the monotonic clock. */
     at: number;
     started: number;
+    /** Whose key the request has; empty where none is asked. */
+    tenant: string;
   }
 }
+
+/** What is answered without a key. */
+const withoutKey: readonly (string | undefined)[] = ['/healthz', '/readyz'];
 
 const refusals: Partial<Record<ErrorCode, Refusal>> = {
   UNAUTHENTICATED: 'unauthenticated',
@@ -49,6 +57,7 @@ export function makeServer(parts: ServerParts): FastifyInstance {
   });
   server.decorateRequest('at', 0);
   server.decorateRequest('started', 0);
+  server.decorateRequest('tenant', '');
   server.addHook('onRequest', (request, reply, done) => {
     request.at = Date.now();
     request.started = performance.now();
@@ -56,10 +65,15 @@ export function makeServer(parts: ServerParts): FastifyInstance {
     if (!accepting()) reply.raw.shouldKeepAlive = false;
     done();
   });
-  server.setNotFoundHandler((request) => {
-    throw new SlipwayError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`, {
-      remedy: 'The gateway has /v1/chat/completions, /v1/models, /v1/feedback and /v1/scores',
-    });
+  // Before a byte of the body is read: who has no key costs neither memory nor time.
+  server.addHook('onRequest', async (request) => {
+    if (request.is404) {
+      throw new SlipwayError('NOT_FOUND', `there is no ${request.method} ${request.url.split('?')[0]}`, {
+        remedy: 'The gateway has /v1/chat/completions, /v1/models, /v1/feedback and /v1/scores',
+      });
+    }
+    if (withoutKey.includes(request.routeOptions.url)) return;
+    request.tenant = await tenants.authenticate(request.headers.authorization);
   });
   server.setErrorHandler((thrown, request, reply) => {
     const error = asSlipwayError(thrown);
@@ -70,14 +84,11 @@ export function makeServer(parts: ServerParts): FastifyInstance {
       const refusal = refusals[error.code];
       if (refusal !== undefined) metrics.refused(refusal);
     }
-    if (error.status === 503) reply.header('retry-after', '1');
+    if (error.status === 503 || error.status === 429) reply.header('retry-after', '1');
     return reply.code(error.status).send(openAiError(error));
   });
 
-  const tenantOf = (request: FastifyRequest) => tenants.authenticate(request.headers.authorization);
-
   server.post('/v1/chat/completions', async (request, reply) => {
-    const tenant = await tenantOf(request);
     const userHeader = request.headers['x-slipway-user'];
     await serveChat(
       parts,
@@ -85,7 +96,7 @@ export function makeServer(parts: ServerParts): FastifyInstance {
         requestId: request.id,
         at: request.at,
         started: request.started,
-        tenant,
+        tenant: request.tenant,
         body: request.body,
         userHeader: typeof userHeader === 'string' ? userHeader : undefined,
         res: reply.raw,
@@ -94,8 +105,7 @@ export function makeServer(parts: ServerParts): FastifyInstance {
     );
   });
 
-  server.get('/v1/models', async (request) => {
-    await tenantOf(request);
+  server.get('/v1/models', async () => {
     const names = Object.keys(routes.table?.routes ?? {}).sort();
     return {
       object: 'list',
@@ -103,7 +113,6 @@ export function makeServer(parts: ServerParts): FastifyInstance {
     };
   });
   server.get<{ Params: { model: string } }>('/v1/models/:model', async (request) => {
-    await tenantOf(request);
     const id = request.params.model;
     if (!Object.hasOwn(routes.table?.routes ?? {}, id)) {
       throw new SlipwayError('MODEL_NOT_FOUND', 'there is no such application', {
@@ -114,19 +123,14 @@ export function makeServer(parts: ServerParts): FastifyInstance {
     return { id, object: 'model', created: 0, owned_by: 'slipway' };
   });
 
-  server.post('/v1/feedback', async (request, reply) => {
-    const tenant = await tenantOf(request);
-    return reply.code(202).send(await giveFeedback(parts, tenant, request.body));
-  });
-  server.post('/v1/scores', async (request, reply) => {
-    const tenant = await tenantOf(request);
-    return reply.code(202).send(await giveScore(parts, tenant, request.body));
-  });
+  const limit = new TenantLimit();
+  server.post('/v1/feedback', { bodyLimit: LARGEST_SCORE }, async ({ tenant, body }, reply) =>
+    reply.code(202).send(await limit.run(tenant, () => giveFeedback(parts, tenant, body))),
+  );
+  server.post('/v1/scores', { bodyLimit: LARGEST_SCORE }, async ({ tenant, body }, reply) =>
+    reply.code(202).send(await limit.run(tenant, () => giveScore(parts, tenant, body))),
+  );
 
-  server.get('/metrics', async (_request, reply: FastifyReply) => {
-    metrics.spoolBytes.set(parts.spool.bytes);
-    return reply.type(metrics.registry.contentType).send(await metrics.registry.metrics());
-  });
   server.get('/healthz', () => ({ status: 'ok' }));
   server.get('/readyz', async (_request, reply) => {
     const ready = accepting() && routes.table !== null;

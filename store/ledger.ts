@@ -9,6 +9,7 @@ import { Increments } from './ledger/statistics.ts';
 export { watermark } from './ledger/batch.ts';
 export type { SampleRecord } from './ledger/records.ts';
 export { type AttachedScore, attachScores, type Score, saveFeedback } from './ledger/scores.ts';
+export { forgetUnmatchedScores } from './ledger/unmatched.ts';
 
 export interface BatchResult {
   batch: number;

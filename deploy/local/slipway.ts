@@ -47,6 +47,7 @@ export async function startSlipway(supervisor: Supervisor, stack: Stack, say: Sa
     judge: await stack.port('judge', 8100),
     workerMetrics: await stack.port('worker-metrics', 9464),
     evaluator: await stack.port('evaluator', 9465),
+    gatewayMetrics: await stack.port('gateway-metrics', 9466),
   };
   const apiUrl = `http://127.0.0.1:${ports.api}`;
   const gatewayUrl = `http://127.0.0.1:${ports.gateway}`;
@@ -56,6 +57,7 @@ export async function startSlipway(supervisor: Supervisor, stack: Stack, say: Sa
     SLIPWAY_API_PORT: String(ports.api),
     SLIPWAY_BOOTSTRAP_ADMIN_KEY: secrets.admin,
     SLIPWAY_GATEWAY_PORT: String(ports.gateway),
+    SLIPWAY_GATEWAY_METRICS_ADDRESS: `127.0.0.1:${ports.gatewayMetrics}`,
     SLIPWAY_USER_HASH_KEY: secrets.userHash,
     SLIPWAY_WORKER_METRICS_ADDRESS: `127.0.0.1:${ports.workerMetrics}`,
     SLIPWAY_EVALUATOR_PORT: String(ports.evaluator),
@@ -76,7 +78,7 @@ export async function startSlipway(supervisor: Supervisor, stack: Stack, say: Sa
   const answering = (url: string) => () => answersHttp(url);
 
   stack.prometheus?.setTargets([
-    { targets: [`127.0.0.1:${ports.gateway}`], labels: { job: 'gateway' } },
+    { targets: [`127.0.0.1:${ports.gatewayMetrics}`], labels: { job: 'gateway' } },
     { targets: [`127.0.0.1:${ports.workerMetrics}`], labels: { job: 'worker' } },
     { targets: [`127.0.0.1:${ports.evaluator}`], labels: { job: 'evaluator' } },
     { targets: [`127.0.0.1:${ports.judge}`], labels: { job: 'judge' } },

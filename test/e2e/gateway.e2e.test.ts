@@ -88,6 +88,7 @@ describe('the gateway', () => {
       url: `http://127.0.0.1:${port}`,
       env: {
         SLIPWAY_GATEWAY_PORT: String(port),
+        SLIPWAY_GATEWAY_METRICS_ADDRESS: '127.0.0.1:0',
         SLIPWAY_STATE_DIR: `${world.stack.state}/gateway-2`,
       },
     });

@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import http from 'node:http';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import OpenAI from 'openai';
 import { freePort } from '../../deploy/local/ports.ts';
 import type { Gateway } from '../../gateway/gateway.ts';
+import { newRequestId } from '../../gateway/request-id.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 import {
@@ -256,7 +260,7 @@ describe('an answer', () => {
 });
 
 async function metric(series: string): Promise<number> {
-  const text = await (await fetch(`${gateway.url}/metrics`)).text();
+  const text = await (await fetch(gateway.metricsUrl)).text();
   const line = text.split('\n').find((candidate) => candidate.startsWith(`${series} `));
   return line === undefined ? 0 : Number(line.slice(series.length + 1));
 }
@@ -322,9 +326,30 @@ describe('a wrong request', () => {
     await until(known, (status) => status === 401, 'the revoked key');
   });
 
-  it('to a path that is not there says which ones are', async () => {
+  it('without a valid key, or to a path that is not there, is refused before its body is read', async () => {
+    const paths = ['/v1/chat/completions', '/v1/feedback', '/v1/scores', '/v1/completions'];
+    const statuses = paths.map(async (path) => {
+      const request = http.request(`${gateway.url}${path}`, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          'content-length': 1_000,
+          authorization: 'Bearer wrong',
+        },
+      });
+      request.flushHeaders();
+      const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+      request.on('error', () => {}).destroy();
+      return response.statusCode;
+    });
+    assert.deepEqual(await Promise.all(statuses), [401, 401, 401, 404]);
+  });
+
+  it('to a path that is not there says which ones are; metrics are not for callers', async () => {
     const error = await errorOf(await post({}, '/v1/completions'));
     assert.deepEqual([error.status, error.code], [404, 'NOT_FOUND']);
+    assert.equal((await fetch(`${gateway.url}/metrics`)).status, 404);
+    assert.equal((await fetch(gateway.metricsUrl)).status, 200);
   });
 });
 
@@ -578,10 +603,31 @@ describe('feedback', () => {
     assert.deepEqual([posed.status, (await errorOf(posed)).param], [400, 'evaluator']);
   });
 
+  it('of one tenant is bounded, and does not keep answers from the ledger', async () => {
+    const holder = await db.connect();
+    const send = () => post({ request_id: newRequestId(Date.now()), thumb: 'up' }, '/v1/feedback');
+    try {
+      await holder.query('begin');
+      await holder.query('lock table feedback in exclusive mode');
+      const sent = Array.from({ length: 25 }, send);
+      const refused = await Promise.race(sent);
+      assert.deepEqual([refused.status, (await errorOf(refused)).code], [429, 'TOO_MANY_REQUESTS']);
+      const { headers } = await post(ask({ user: 'ann' }));
+      await sampleOf(headers.get('x-request-id'));
+      await holder.query('rollback');
+      const statuses = (await Promise.all(sent)).map(({ status }) => status).sort();
+      assert.deepEqual(statuses, [...Array(20).fill(202), ...Array(5).fill(429)]);
+      assert.equal((await send()).status, 202);
+    } finally {
+      holder.release();
+    }
+  });
+
   it('that is not valid is refused', async () => {
     const request_id = '0190f5a0-0000-7000-8000-000000000000';
     for (const [body, param] of [
       [{ request_id: 'x', score: 1 }, 'request_id'],
+      [{ request_id: randomUUID(), score: 1 }, 'request_id'],
       [{ request_id, score: 2 }, 'score'],
       [{ request_id, thumb: 'sideways' }, 'thumb'],
       [{ request_id, score: 1, comment: 3 }, 'comment'],
@@ -595,7 +641,7 @@ describe('feedback', () => {
 describe('the metrics', () => {
   it('tell arms apart, name no user and start failures at zero', async () => {
     await post(ask({ user: 'ann' }));
-    const text = await (await fetch(`${gateway.url}/metrics`)).text();
+    const text = await (await fetch(gateway.metricsUrl)).text();
     for (const name of [
       'llm_requests_total',
       'llm_requests_failed_total',

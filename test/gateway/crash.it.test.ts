@@ -60,6 +60,7 @@ before(async () => {
     env: {
       DATABASE_URL: postgres.url,
       SLIPWAY_GATEWAY_PORT: String(port),
+      SLIPWAY_GATEWAY_METRICS_ADDRESS: '127.0.0.1:0',
       SLIPWAY_STATE_DIR: state.path,
       SLIPWAY_USER_HASH_KEY: 'a secret of the tests',
     },

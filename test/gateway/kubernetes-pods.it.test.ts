@@ -188,7 +188,7 @@ describe('pods that end under load', { skip: (await whyNoNodes()) ?? false }, ()
   const restarts = (pod: V1Pod | undefined): number => pod?.status?.containerStatuses?.[0]?.restartCount ?? 0;
 
   async function retries(): Promise<number> {
-    const text = await (await fetch(`${gateway.url}/metrics`)).text();
+    const text = await (await fetch(gateway.metricsUrl)).text();
     return [...text.matchAll(/^llm_upstream_retries_total\{.*\} (\d+)$/gm)].reduce(
       (sum, [, n]) => sum + Number(n),
       0,

@@ -171,7 +171,7 @@ async function recordOf(id: string): Promise<Row> {
 }
 
 async function retried(reason: string, of = gateway): Promise<number> {
-  const text = await (await fetch(`${of.url}/metrics`)).text();
+  const text = await (await fetch(of.metricsUrl)).text();
   return text
     .split('\n')
     .filter((line) => line.startsWith('llm_upstream_retries_total{') && line.includes(`reason="${reason}"`))
@@ -468,13 +468,11 @@ describe('with a cluster', () => {
     await post({}, following);
     assert.ok([a, b].includes(asked().find((url) => url !== c) ?? ''));
     const followed = async () =>
-      /^slipway_gateway_cluster_followed (\d)$/m.exec(
-        await (await fetch(`${following.url}/metrics`)).text(),
-      )?.[1];
+      /^slipway_gateway_cluster_followed (\d)$/m.exec(await (await fetch(following.metricsUrl)).text())?.[1];
     assert.equal(await followed(), '1');
     healthy = false;
     assert.equal(await followed(), '0');
-    assert.doesNotMatch(await (await fetch(`${gateway.url}/metrics`)).text(), /cluster_followed/);
+    assert.doesNotMatch(await (await fetch(gateway.metricsUrl)).text(), /cluster_followed/);
   });
 
   it('the engines get the key that they ask for, and never the key of the tenant', async () => {

@@ -206,7 +206,7 @@ describe('without the database', () => {
     );
     const response = await ask(gateway, 'ann');
     assert.match(await response.text(), /stable/);
-    assert.match(await (await fetch(`${gateway.url}/metrics`)).text(), /slipway_gateway_stable_only 1/);
+    assert.match(await (await fetch(gateway.metricsUrl)).text(), /slipway_gateway_stable_only 1/);
     assert.equal((await stateOf(gateway)).generation, generation);
 
     await postgres.process?.start();

@@ -113,7 +113,7 @@ describe('logs and metrics (invariant 13)', () => {
     );
     await post('/v1/feedback', { request_id: id, thumb: 'up', comment: 'secret-comment' });
 
-    const metrics = await (await fetch(`${gateway.url}/metrics`)).text();
+    const metrics = await (await fetch(gateway.metricsUrl)).text();
     for (const [name, text] of [
       ['the log', log],
       ['the metrics', metrics],
