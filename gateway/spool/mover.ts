@@ -32,6 +32,7 @@ export class Mover {
   readonly #stop = new AbortController();
   #running: Promise<void> | null = null;
   #daysOpenedAt = 0;
+  #backoff = EVERY_MS;
 
   constructor(options: MoverOptions) {
     this.#options = options;
@@ -43,29 +44,40 @@ export class Mover {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    let backoff = EVERY_MS;
     while (!signal.aborted) {
       try {
         await this.#openDays();
         await this.moveAll();
-        backoff = EVERY_MS;
+        this.#backoff = EVERY_MS;
       } catch (error) {
-        backoff = Math.min(backoff * 2, LONGEST_BACKOFF_MS);
+        this.#backoff = Math.min(this.#backoff * 2, LONGEST_BACKOFF_MS);
         this.#options.logger.warn(
           { ...errorForLog(error), waitingBytes: this.#options.spool.bytes },
           'the ledger does not take records now; the spool keeps them',
         );
       }
-      await sleep(backoff, undefined, { signal }).catch(() => {});
+      await sleep(this.#backoff, undefined, { signal }).catch(() => {});
     }
   }
 
-  /** Moves everything that the spool holds now. @throws when the database does not take it */
+  /**
+   * Moves everything that the spool holds now. Ends at a segment that cannot be moved, which then goes behind the others: whatever is wrong
+   * with it, it does not hold them up.
+   * @throws why it cannot
+   */
   async moveAll(): Promise<void> {
     const { spool } = this.#options;
     await spool.heal();
     spool.rotate();
-    for (const segment of [...spool.waiting()]) await this.#move(segment);
+    for (const segment of [...spool.waiting()]) {
+      try {
+        await this.#move(segment);
+        this.#backoff = EVERY_MS;
+      } catch (error) {
+        spool.defer(segment);
+        throw error;
+      }
+    }
   }
 
   async #openDays(): Promise<void> {
@@ -123,8 +135,12 @@ export class Mover {
   }
 }
 
-/** Is it the data that Postgres refuses (SQLSTATE classes 22 and 23), rather than the moment? */
+/**
+ * Is it surely the data that is refused, rather than the moment? By Postgres: SQLSTATE classes 21 to 23, and 54, its limits; or by our own
+ * code, whose errors have no code, as that of a time that is none. For any other failure the record's segment waits.
+ */
 function isRefusal(error: unknown): boolean {
-  const code = (error as { code?: unknown } | null)?.code;
-  return typeof code === 'string' && /^2[23]/.test(code);
+  const { code } = (error ?? {}) as { code?: unknown };
+  if (typeof code === 'string') return /^(2[123]|54)...$/.test(code);
+  return error instanceof RangeError || error instanceof TypeError;
 }

@@ -46,7 +46,6 @@ export interface SpoolOptions {
 export class Spool {
   readonly #folder: string;
   readonly #maxBytes: number;
-  /** Oldest first. */
   #closed: Segment[];
   #current: { name: string; fd: number; bytes: number } | null = null;
   #bytes: number;
@@ -159,13 +158,18 @@ export class Spool {
     fdatasync(this.#current.fd, () => {});
   }
 
-  /** Closed segments that wait to be moved, the oldest first. */
+  /** Closed segments that wait to be moved, in the order in which to try them: the oldest first, but for those that were deferred. */
   waiting(): readonly Segment[] {
     return this.#closed;
   }
 
   read(segment: Segment): DecodedLines {
     return decodeLines(readFileSync(join(this.#folder, segment.name)));
+  }
+
+  /** Lets all others go before a segment that could not be moved. */
+  defer(segment: Segment): void {
+    this.#closed = [...this.#closed.filter((other) => other !== segment), segment];
   }
 
   /** Forgets a segment whose records are all in the ledger. */

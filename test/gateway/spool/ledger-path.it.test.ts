@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import pino from 'pino';
@@ -74,7 +75,7 @@ describe('a full spool', () => {
       stateFolder: state.path,
       spoolBytes: 20_000,
     });
-    const { url } = gateway;
+    const { url, metricsUrl } = gateway;
     await withLedgerLocked(async () => {
       const refused = await until(
         async () => {
@@ -100,7 +101,7 @@ describe('a full spool', () => {
       'room in the spool',
     );
     assert.match(
-      await (await fetch(`${url}/metrics`)).text(),
+      await (await fetch(metricsUrl)).text(),
       /llm_requests_failed_total\{.*reason="spool_full"\} [1-9]/,
     );
   });
@@ -168,6 +169,15 @@ describe('the mover', () => {
     ...more,
   });
 
+  const moverOf = (spool: Spool, onMoved: (result: object) => void = () => {}) =>
+    new Mover({
+      spool,
+      database: db,
+      refusedFile: `${state.path}/refused`,
+      logger: pino({ level: 'silent' }),
+      onMoved,
+    });
+
   it('moves what a killed process left, twice without harm, and keeps aside what the ledger refuses', async () => {
     const moved: object[] = [];
     const lines = Buffer.concat([
@@ -179,14 +189,7 @@ describe('the mover', () => {
     for (let run = 0; run < 2; run++) {
       writeFileSync(`${state.path}/00000000000001-1-00000001.jsonl`, lines);
       const spool = new Spool({ folder: state.path, maxBytes: 1e6 });
-      const mover = new Mover({
-        spool,
-        database: db,
-        refusedFile: `${state.path}/refused`,
-        logger: pino({ level: 'silent' }),
-        onMoved: (result) => moved.push(result),
-      });
-      await mover.moveAll();
+      await moverOf(spool, (result) => moved.push(result)).moveAll();
       assert.equal(spool.bytes, 0);
       spool.close();
     }
@@ -199,5 +202,49 @@ describe('the mover', () => {
     );
     assert.deepEqual(rows, [{ requests: 2 }]);
     assert.match(readFileSync(`${state.path}/refused`, 'utf8'), /000000000002/);
+  });
+
+  it('keeps aside records that no ledger can take, whatever says so', async () => {
+    const lines = [
+      sample('4', { user: 'aside' }),
+      sample('5', { at: 1e300 }),
+      // An entry of an index holds no key so long, and hex digits do not shrink.
+      sample('6', { user: randomBytes(20_000).toString('hex') }),
+      sample('7', { user: 'aside' }),
+    ];
+    writeFileSync(`${state.path}/00000000000001-1-00000001.jsonl`, Buffer.concat(lines.map(encodeLine)));
+    const spool = new Spool({ folder: state.path, maxBytes: 1e6 });
+    const moved: object[] = [];
+    await moverOf(spool, (result) => moved.push(result)).moveAll();
+    assert.deepEqual(moved, [{ inserted: 2, replayed: 0, refused: 2, torn: 0 }]);
+    assert.equal(spool.bytes, 0);
+    spool.close();
+  });
+
+  it('lets others go before a segment that cannot be moved now', async () => {
+    const write = (name: string, ...records: object[]) =>
+      writeFileSync(
+        `${state.path}/0000000000000${name}-1-00000001.jsonl`,
+        Buffer.concat(records.map(encodeLine)),
+      );
+    write('1', sample('8', { tenant: 'unlucky' }));
+    write('2', sample('9', { user: 'behind' }));
+    // As any failure that does not say that it is the record's.
+    await db.query(
+      `create function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'no' using errcode = '58030'; end $$;
+       create trigger refuse before insert on samples for each row when (new.tenant = 'unlucky') execute function refuse()`,
+    );
+    const spool = new Spool({ folder: state.path, maxBytes: 1e6 });
+    const mover = moverOf(spool);
+    await assert.rejects(mover.moveAll(), { code: '58030' });
+    await assert.rejects(mover.moveAll(), { code: '58030' });
+    const { rows } = await db.query(`select key from ledger_users where key = 'behind'`);
+    assert.equal(rows.length, 1);
+    assert.equal(spool.waiting().length, 1);
+    await db.query('drop function refuse cascade');
+    await mover.moveAll();
+    assert.equal(spool.bytes, 0);
+    spool.close();
   });
 });
