@@ -73,7 +73,9 @@ export class UpstreamFailure extends Error {
   /** What the client gets. */
   answer(): OwnWords {
     if (this.#own !== undefined) return this.#own;
-    const error = new SlipwayError(codes[this.reason] ?? 'UPSTREAM_FAILED', this.message);
+    const error = new SlipwayError(codes[this.reason] ?? 'UPSTREAM_FAILED', this.message, {
+      remedy: 'Try again in a moment; if it stays so, tell the operators the x-request-id',
+    });
     return { status: error.status, body: openAiError(error) };
   }
 }
