@@ -1,6 +1,7 @@
 import { isGrpcServiceError, ServiceError } from '@temporalio/client';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
+import { defectForLog } from '../domain/error-for-log.ts';
 import { catalogue, type ErrorCode, SlipwayError } from '../domain/errors.ts';
 
 /** The one shape of every answer that is no success. */
@@ -35,9 +36,9 @@ export function answerErrors(app: FastifyInstance): void {
   });
   app.setErrorHandler<FastifyError | Error>((error, request, reply) => {
     const known = knownError(error);
-    const log = { code: known.code, field: known.details.field };
-    if (known.status >= 500) request.log.error({ ...log, err: error }, known.message);
-    else request.log.info(log, 'refused');
+    const { code, details } = known;
+    if (known.status >= 500) request.log.error({ code, cause: defectForLog(error) }, known.message);
+    else request.log.info({ code, field: details.field }, 'refused');
     return reply.code(statusOf(error, known)).send({ error: known.toJSON() });
   });
 }

@@ -2,7 +2,8 @@ import { pino } from 'pino';
 import { loadClusterSettings } from '../adapters/kubernetes/cluster-file.ts';
 import { connectTemporal } from '../adapters/temporal/connection.ts';
 import { loadTopology } from '../adapters/temporal/topology.ts';
-import { SlipwayError } from '../domain/errors.ts';
+import { fatalForLog } from '../domain/error-for-log.ts';
+import { portSetting, requiredSetting } from '../domain/settings.ts';
 import { startApi } from './server.ts';
 
 /**
@@ -12,13 +13,8 @@ import { startApi } from './server.ts';
 const log = pino({ name: 'slipway-api' });
 
 try {
-  const databaseUrl = process.env.DATABASE_URL;
-  if (!databaseUrl) {
-    throw new SlipwayError('INPUT_INVALID', 'DATABASE_URL is not set', {
-      field: 'DATABASE_URL',
-      remedy: 'Set it to postgres://…',
-    });
-  }
+  const databaseUrl = requiredSetting(process.env, 'DATABASE_URL', 'Set it to postgres://…');
+  const port = portSetting(process.env, 'SLIPWAY_API_PORT', 8080);
   const cluster = await loadClusterSettings(process.env);
   const topology = await loadTopology();
   const temporal = await connectTemporal();
@@ -28,7 +24,7 @@ try {
     namespace: topology.namespace.name,
     taskQueue: topology.taskQueue.name,
     cluster,
-    port: Number(process.env.SLIPWAY_API_PORT ?? 8080),
+    port,
     host: process.env.SLIPWAY_API_HOST ?? '127.0.0.1',
     bootstrapAdminKey: process.env.SLIPWAY_BOOTSTRAP_ADMIN_KEY,
     logger: log,
@@ -40,6 +36,6 @@ try {
   };
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => void stop());
 } catch (error) {
-  log.fatal(error instanceof SlipwayError ? error.toJSON() : { err: error }, 'the API cannot start');
+  log.fatal(fatalForLog(error), 'the API cannot start');
   process.exitCode = 1;
 }

@@ -1,5 +1,6 @@
 /** Applies the store's migrations to DATABASE_URL and ends: the job that a cluster runs before the rest. */
 import { pino } from 'pino';
+import { fatalForLog } from '../domain/error-for-log.ts';
 import { openDatabase } from '../store/database.ts';
 import { migrate } from '../store/migrate.ts';
 
@@ -12,8 +13,8 @@ if (!url) {
 const db = openDatabase(url, { max: 1, applicationName: 'slipway-migrate' });
 try {
   log.info({ applied: await migrate(db) }, 'the database is as this version needs it');
-} catch (err) {
-  log.fatal({ err }, 'the database could not be migrated');
+} catch (error) {
+  log.fatal(fatalForLog(error), 'the database could not be migrated');
   process.exitCode = 1;
 } finally {
   await db.end();

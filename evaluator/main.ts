@@ -1,6 +1,7 @@
 import { pino } from 'pino';
-import { judgeFromEnvironment } from '../adapters/judge/environment.ts';
-import { SlipwayError } from '../domain/errors.ts';
+import { createJudge } from '../adapters/judge/autoevals.ts';
+import { fatalForLog } from '../domain/error-for-log.ts';
+import { countSetting, portSetting, requiredSetting } from '../domain/settings.ts';
 import { openDatabase } from '../store/database.ts';
 import { startEvaluator } from './evaluator.ts';
 
@@ -13,18 +14,24 @@ const env = process.env;
 const log = pino({ name: 'slipway-evaluator' });
 
 try {
-  const judge = judgeFromEnvironment(env);
-  if (judge === null) throw missing('SLIPWAY_JUDGE_URL', 'Set it, and SLIPWAY_JUDGE_MODEL, to an OpenAI API');
-  if (!env.DATABASE_URL) throw missing('DATABASE_URL', 'Set it to postgres://…');
-  const db = openDatabase(env.DATABASE_URL, { applicationName: 'slipway-evaluator' });
+  const url = requiredSetting(env, 'SLIPWAY_JUDGE_URL', 'Set it to an OpenAI API, with /v1');
+  const model = requiredSetting(
+    env,
+    'SLIPWAY_JUDGE_MODEL',
+    'Set it to a model that SLIPWAY_JUDGE_URL serves',
+  );
+  const databaseUrl = requiredSetting(env, 'DATABASE_URL', 'Set it to postgres://…');
+  const concurrency = countSetting(env, 'SLIPWAY_EVALUATOR_CONCURRENCY');
+  const port = portSetting(env, 'SLIPWAY_EVALUATOR_PORT', 9465);
+  const db = openDatabase(databaseUrl, { applicationName: 'slipway-evaluator' });
   const evaluator = await startEvaluator({
     db,
-    judge,
+    judge: createJudge({ url, model, key: env.SLIPWAY_JUDGE_KEY || undefined }),
     log,
     name: env.SLIPWAY_EVALUATOR_NAME || undefined,
     criteria: env.SLIPWAY_EVALUATOR_CRITERIA || undefined,
-    concurrency: Number(env.SLIPWAY_EVALUATOR_CONCURRENCY) || undefined,
-    port: Number(env.SLIPWAY_EVALUATOR_PORT ?? 9465),
+    concurrency,
+    port,
     host: env.SLIPWAY_EVALUATOR_HOST,
   });
   const stop = async () => {
@@ -34,10 +41,6 @@ try {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop());
   log.info({ url: evaluator.url }, 'evaluator started');
 } catch (error) {
-  log.fatal(error instanceof SlipwayError ? error.toJSON() : { err: error }, 'the evaluator cannot start');
+  log.fatal(fatalForLog(error), 'the evaluator cannot start');
   process.exitCode = 1;
-}
-
-function missing(field: string, remedy: string): SlipwayError {
-  return new SlipwayError('INPUT_INVALID', `${field} is not set`, { field, remedy });
 }

@@ -1,12 +1,12 @@
 import type { ServerResponse } from 'node:http';
 import { performance } from 'node:perf_hooks';
 import type { Logger } from 'pino';
+import { errorForLog } from '../domain/error-for-log.ts';
 import type { SlipwayError } from '../domain/errors.ts';
 import type { SampleRecord } from '../store/ledger.ts';
 import type { Assignment } from './assignment.ts';
 import type { ChatRequest } from './chat-request.ts';
 import type { Usage } from './completion.ts';
-import { errorForLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
 import { openAiError } from './openai-errors.ts';
 import type { Spool } from './spool/spool.ts';

@@ -1,7 +1,7 @@
+import { errorForLog } from '../domain/error-for-log.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import type { Database } from '../store/database.ts';
 import { attachScores, type Score, saveFeedback } from '../store/ledger.ts';
-import { errorForLog } from './log.ts';
 import type { Metrics } from './metrics.ts';
 
 const LONGEST_COMMENT = 4_000;

@@ -1,13 +1,15 @@
 import { mkdirSync } from 'node:fs';
+import { performance } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
+import { errorForLog } from '../domain/error-for-log.ts';
 import { openDatabase } from '../store/database.ts';
 import { forgetUnmatchedScores } from '../store/ledger.ts';
 import { Endpoints } from './endpoints.ts';
-import { errorForLog } from './log.ts';
 import { Metrics } from './metrics.ts';
 import { type Address, serveMetrics, urlOf } from './metrics-server.ts';
+import { inUseNow } from './replicas.ts';
 import { RouteFollower } from './route-follower.ts';
 import { makeServer } from './server.ts';
 import { Mover } from './spool/mover.ts';
@@ -22,6 +24,7 @@ const defaultLimits: UpstreamLimits = {
   retryWithin: 120_000,
 };
 const SPOOL_BYTES = 256 * 1024 * 1024;
+/** Between two looks for what is no longer needed: scores without a sample, series of what went out of use. */
 const FORGET_EVERY_MS = 600_000;
 /** Long enough for the largest batch, short enough to notice a database that fell silent. */
 const QUERY_TIMEOUT_MS = 30_000;
@@ -128,6 +131,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   await Promise.all([routes.start(), tenants.start(), cluster?.start()]);
   mover.start();
   const forgetting = setInterval(() => {
+    if (routes.table !== null) {
+      void metrics.forget(inUseNow(routes.table, routes.published, cluster), performance.now());
+    }
     forgetUnmatchedScores(ofTenants).catch((error: unknown) =>
       logger.warn(errorForLog(error), 'scores without a sample could not be forgotten; trying again'),
     );

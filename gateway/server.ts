@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import Fastify, { type FastifyInstance } from 'fastify';
+import { errorForLog } from '../domain/error-for-log.ts';
 import { type ErrorCode, SlipwayError } from '../domain/errors.ts';
 import type { Database } from '../store/database.ts';
 import { type ChatParts, serveChat } from './chat.ts';
 import { giveFeedback, giveScore } from './feedback.ts';
-import { errorForLog } from './log.ts';
 import type { Refusal } from './metrics.ts';
 import { asSlipwayError, openAiError } from './openai-errors.ts';
 import { newRequestId } from './request-id.ts';

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { errorForLog } from '../domain/error-for-log.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import type { Database } from '../store/database.ts';
 import { hashKey } from '../store/keys.ts';
 import { readTenantKeys } from '../store/tenants.ts';
-import { errorForLog } from './log.ts';
 import type { StateFolder } from './state.ts';
 
 const KEYS_FILE = 'tenant-keys.json';

@@ -6,33 +6,42 @@ import { createPrometheus } from '../adapters/prometheus/prometheus.ts';
 import { servingFromEnvironment } from '../adapters/serving/environment.ts';
 import { temporalConfig } from '../adapters/temporal/connection.ts';
 import { loadTopology } from '../adapters/temporal/topology.ts';
-import { SlipwayError } from '../domain/errors.ts';
+import { errorForLog, fatalForLog } from '../domain/error-for-log.ts';
+import { requiredSetting } from '../domain/settings.ts';
 import { openDatabase } from '../store/database.ts';
 import { createActivities } from './activities.ts';
 import { bundleWorkflows, connectWorker, createWorker, installRuntime } from './worker.ts';
 
+const log = pino({ name: 'worker' });
+const env = process.env;
+
 /** The worker process: connections come from the environment, namespace and limits from temporal.yaml. */
 async function main(): Promise<void> {
-  const log = pino({ name: 'worker' });
-  installRuntime(log, process.env.SLIPWAY_WORKER_METRICS_ADDRESS);
+  const databaseUrl = requiredSetting(env, 'DATABASE_URL', 'Set it to postgres://…');
+  const prometheusUrl = requiredSetting(
+    env,
+    'PROMETHEUS_URL',
+    'Set it to the Prometheus that scrapes the gateways',
+  );
+  installRuntime(log, env.SLIPWAY_WORKER_METRICS_ADDRESS);
   const topology = await loadTopology();
-  const db = openDatabase(required('DATABASE_URL'), { applicationName: 'slipway-worker' });
-  const { adapter: serving, keepEveryMs } = await servingFromEnvironment(process.env, log);
+  const db = openDatabase(databaseUrl, { applicationName: 'slipway-worker' });
+  const { adapter: serving, keepEveryMs } = await servingFromEnvironment(env, log);
   const outside = {
     db,
     serving,
-    prometheus: createPrometheus({ url: required('PROMETHEUS_URL') }),
-    judge: judgeFromEnvironment(process.env),
-    webhookSecret: process.env.SLIPWAY_WEBHOOK_SECRET,
+    prometheus: createPrometheus({ url: prometheusUrl }),
+    judge: judgeFromEnvironment(env),
+    webhookSecret: env.SLIPWAY_WEBHOOK_SECRET,
     // A key from a file often ends with a line break; an empty one is none.
-    vllmApiKey: process.env.SLIPWAY_VLLM_API_KEY?.trim() || undefined,
+    vllmApiKey: env.SLIPWAY_VLLM_API_KEY?.trim() || undefined,
   };
   const worker = await createWorker({
     connection: await connectWorker(temporalConfig().connectionOptions),
     topology,
     activities: createActivities(outside, log),
     bundle: await bundleWorkflows(log),
-    buildId: process.env.SLIPWAY_BUILD_ID || undefined,
+    buildId: env.SLIPWAY_BUILD_ID || undefined,
   });
   const stopping = new AbortController();
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
@@ -46,7 +55,7 @@ async function main(): Promise<void> {
     () => keepServings({ db, adapter: serving, log }, inHand),
     stopping.signal,
     keepEveryMs,
-    (error) => log.warn({ err: error }, 'servings could not be looked after; trying again'),
+    (error) => log.warn(errorForLog(error), 'servings could not be looked after; trying again'),
   );
   log.info({ namespace: topology.namespace.name, taskQueue: topology.taskQueue.name }, 'worker started');
   await worker.run();
@@ -68,13 +77,9 @@ async function keep(
   }
 }
 
-function required(name: string): string {
-  const value = process.env[name];
-  if (value) return value;
-  throw new SlipwayError('INPUT_INVALID', `${name} is not set`, {
-    field: name,
-    remedy: 'Set it in the environment; docs/operating.md lists what the worker needs',
-  });
+try {
+  await main();
+} catch (error) {
+  log.fatal(fatalForLog(error), 'the worker cannot work');
+  process.exit(1);
 }
-
-await main();

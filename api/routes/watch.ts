@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { errorForLog } from '../../domain/error-for-log.ts';
 import { readers } from '../access.ts';
 import type { ApiContext } from '../context.ts';
 import { sourcesOf } from '../releases/read.ts';
@@ -60,7 +61,7 @@ export const watchRoutes =
           for await (const event of watchRelease(context, id, told, signal)) raw.write(textOf(event));
         } catch (error) {
           // The watcher reconnects and resumes; what is wrong is in the log, and answers its next request.
-          request.log.warn({ release: id, err: error }, 'watch ended early');
+          request.log.warn({ release: id, ...errorForLog(error) }, 'watch ended early');
         } finally {
           clearInterval(heartbeat);
           raw.end();

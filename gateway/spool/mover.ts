@@ -1,9 +1,9 @@
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
+import { errorForLog } from '../../domain/error-for-log.ts';
 import type { Database } from '../../store/database.ts';
 import { openDaysAhead, recordBatch, type SampleRecord } from '../../store/ledger.ts';
-import { errorForLog } from '../log.ts';
 import { encodeLine } from './lines.ts';
 import type { Segment, Spool } from './spool.ts';
 

@@ -71,4 +71,22 @@ describe('the API without', () => {
     assert.doesNotMatch(response.body, /secret detail|TypeError/);
     assert.match(lines.join(''), /a secret detail/);
   });
+
+  it("a word of a row in its log, where the database's error quotes one (invariant 13)", async () => {
+    const lines: string[] = [];
+    const refusing = {
+      query: async (sql: string) => {
+        if (/from api_keys/.test(sql)) return { rows: [{ name: 'ana', role: 'admin' }] };
+        const fields = { code: '22P02', severity: 'ERROR', detail: 'Token "a prompt" is invalid.' };
+        throw Object.assign(new Error('invalid input syntax: "a prompt"'), fields);
+      },
+    } as unknown as Database;
+    const app = await api(refusing, lines);
+    const response = await app.inject({ url: '/v1/releases', headers });
+    await app.close();
+    assert.equal(response.statusCode, 500);
+    assert.doesNotMatch(lines.join(''), /a prompt/);
+    assert.match(lines.join(''), /"code":"22P02"/);
+    assert.match(lines.join(''), /store\/releases\.ts/);
+  });
 });
