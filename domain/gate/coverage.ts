@@ -22,8 +22,6 @@ interface Slice {
   values: Record<Arm, number>;
 }
 
-const other: Record<Arm, Arm> = { stable: 'canary', canary: 'stable' };
-
 export function coverageOf(metric: string, totals: GateTotals): Coverage {
   const ended = endedSlices(metric, totals);
   const sum = (of: (slice: Slice) => Record<Arm, number>) =>
@@ -41,7 +39,7 @@ export function coverageOf(metric: string, totals: GateTotals): Coverage {
     const telling = ended.filter(([, { values }]) => values.stable + values.canary > 0);
     const [gone] = absences(
       telling,
-      ({ values }) => values[arm] === 0 && values[other[arm]] > 0,
+      ({ values }) => values[arm] === 0,
       ({ requests }) => requests[arm] * perRequest,
     );
     if (gone !== undefined && (oneSided === null || gone < oneSided.slice)) oneSided = { arm, slice: gone };

@@ -2,8 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GateSample } from '../../../domain/gate/collect.ts';
 import { look } from '../../../domain/gate/look.ts';
-import type { GateMetric, ReasonCode } from '../../../domain/gate/types.ts';
+import { bothArms, unevenScores } from '../../../domain/gate/soundness.ts';
+import type { GateFigures, GateMetric, ReasonCode } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
+import type { Arm } from '../../../domain/words.ts';
 import { DAY, error, figures, planOf, quality, randomFrom, START, week } from './fixtures.ts';
 
 /** Data that are partly missing or wrong: harm is seen all the same, nothing is promoted on them, and what is mended goes on. */
@@ -43,6 +45,8 @@ test('a day without scores in both arms holds the look that follows it, and no l
   assert.deepEqual(codes(during), ['metric-silent']);
   assert.equal(seen(outage, 4).state, 'ok');
   assert.equal(seen(outage, 7).state, 'ok');
+  // A day that has not ended may still get its scores.
+  assert.equal(seen(outage, 2.9).state, 'ok');
 });
 
 test('a verdict wants the first horizon’s worth of measured slices, and then judges by those', () => {
@@ -64,7 +68,11 @@ test('harm is seen after an outage, beside a NaN, and beside a sample of another
       index === 500 ? { ...sample, values: { ...sample.values, 'quality:judge': value } } : sample,
     );
   for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
-    assert.equal(seen(oneValue(value), 7).harm, true);
+    const look = seen(oneValue(value), 7);
+    assert.equal(look.harm, true);
+    assert.equal(look.guards[0]?.state, 'Failed');
+    assert.equal(look.guards[0]?.reason?.code, 'harm');
+    assert.ok(look.guards[0]?.interval);
     assert.equal(judged(oneValue(value)).decision, 'rollback');
   }
   const stray = harmful.map((sample, index) => (index === 500 ? { ...sample, at: START - 1 } : sample));
@@ -82,6 +90,8 @@ test('a week whose traffic lies on one day is not a week', () => {
   const verdict = judged(oneDay);
   assert.equal(verdict.decision, 'continue');
   assert.ok(codes(verdict).includes('not-covered'));
+  const oneArm = healthy.filter((sample) => sample.arm === 'stable' || dayOf(sample) === 0);
+  assert.ok(codes(judged(oneArm)).includes('not-covered'));
   // Weekends without traffic are an office's week.
   const office = healthy.filter((sample) => dayOf(sample) < 5);
   assert.equal(judged(office).decision, 'promote');
@@ -126,6 +136,15 @@ test('users of both arms at one weight are no experiment; a raised weight moves 
   assert.ok(codes(verdict).includes('both-arms'));
   assert.equal(seen(drawn, 7).state, 'Error');
 
+  // Users who move in the midst of a phase bring their first errors along, and the test's share is not theirs.
+  const erring = [...week({ users: 4000, seed: 9, errorRate: 0.05 })].map((sample): GateSample => {
+    const moved = Number(sample.user.slice(1)) % 2 === 0 && sample.at >= START + DAY / 2;
+    return moved ? { ...sample, arm: 'canary' } : sample;
+  });
+  const { firstErrors } = seen(erring, 7);
+  assert.ok(firstErrors && firstErrors.evidence >= firstErrors.threshold);
+  assert.equal(firstErrors.breached, false);
+
   const phases = [
     { since: START, weight: 0.1 },
     { since: START + 3 * DAY, weight: 0.5 },
@@ -136,4 +155,59 @@ test('users of both arms at one weight are no experiment; a raised weight moves 
   });
   const data = figures(raised, metrics, { phases });
   assert.ok(!codes(judge(plan, data, 0)).includes('both-arms'));
+});
+
+/** Figures of one score metric in one stratum: so many scores of so many requests in each arm, a user's requests all scored or none. */
+function scores(stable: [scored: number, requests: number], canary: typeof stable, perUser = 1): GateFigures {
+  const arms = { stable, canary };
+  const of = (arm: Arm) => {
+    const [n, requests] = arms[arm];
+    return {
+      traffic: { arm, stratum: 0, users: requests, newUsers: requests, requests, firstErrors: 0 },
+      metric: { metric: 'quality:judge', arm, stratum: 0, users: n / perUser, n, sum: 0n, squares: 0n },
+      influence: {
+        users: n / perUser,
+        positive: 0,
+        n2: BigInt(n * perUser),
+        own2: 0n,
+        asStable2: 0n,
+        asCanary2: 0n,
+      },
+    };
+  };
+  const [s, c] = [of('stable'), of('canary')];
+  return {
+    totals: {
+      from: 0,
+      to: 1,
+      stratum: 1,
+      phases: [{ weight: 0.1 }],
+      traffic: [s.traffic, c.traffic],
+      metrics: [s.metric, c.metric],
+      buckets: [],
+      unusable: [],
+    },
+    sums: [{ guard: 'quality:judge', arms: { stable: s.influence, canary: c.influence } }],
+  };
+}
+
+test('scores are uneven by more than a tenth and beyond chance, with a user as one observation', () => {
+  const uneven = (...args: Parameters<typeof scores>) =>
+    unevenScores(quality, 'quality:judge', scores(...args));
+  // ln(.4/.5) = −.223; its error √(1/9000 + 1/800) = .0369 and z = 6.05; with ten scores a user √10 times the error, and z = 1.91.
+  assert.match(uneven([9000, 18_000], [800, 2000])?.words ?? '', /40 % of the canary.* 50 % of the stable/);
+  assert.equal(uneven([9000, 18_000], [800, 2000], 10), null);
+  // ln(.46/.5) = −.083, z = 7.9, but less than a tenth.
+  assert.equal(uneven([90_000, 180_000], [9200, 20_000]), null);
+  assert.notEqual(uneven([90_000, 180_000], [8800, 20_000]), null);
+});
+
+test('one canary user in a hundred may be in both arms by accident', () => {
+  const withStrays = (strays: number) => {
+    const figures = scores([9000, 9000], [1000, 1000]);
+    for (const { arms } of figures.sums) arms.stable.users += strays;
+    return bothArms(figures);
+  };
+  assert.equal(withStrays(10), null);
+  assert.equal(withStrays(11)?.code, 'both-arms');
 });
