@@ -130,12 +130,14 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const scraped = await serveMetrics(metrics, options.metrics ?? { host: '127.0.0.1', port: 0 });
   await Promise.all([routes.start(), tenants.start(), cluster?.start()]);
   mover.start();
+  const forget = async (): Promise<void> => {
+    const { table, published } = routes;
+    if (table !== null) await metrics.forget(inUseNow(table, published, cluster), performance.now());
+    await forgetUnmatchedScores(ofTenants);
+  };
   const forgetting = setInterval(() => {
-    if (routes.table !== null) {
-      void metrics.forget(inUseNow(routes.table, routes.published, cluster), performance.now());
-    }
-    forgetUnmatchedScores(ofTenants).catch((error: unknown) =>
-      logger.warn(errorForLog(error), 'scores without a sample could not be forgotten; trying again'),
+    forget().catch((error: unknown) =>
+      logger.warn(errorForLog(error), 'what is not needed any more could not be forgotten; trying again'),
     );
   }, FORGET_EVERY_MS);
   await server.listen({ port: options.port ?? 0, host: options.host ?? '127.0.0.1' });

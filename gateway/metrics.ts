@@ -2,10 +2,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { shortDigest } from '../domain/digest.ts';
 import type { ArmTarget } from '../domain/routing.ts';
 import type { AttachedScore, SampleRecord } from '../store/ledger.ts';
+import { type InUse, UnusedSeries } from './unused-series.ts';
 import { failureReasons, type RetryReason, retryReasons } from './upstream.ts';
 
-/** Tenants that get a label of their own; the others share `other`, so that the number of series stays bounded. */
-const LABELLED_TENANTS = 100;
+/** Tenants, and evaluators, that get a label of their own; the others share `other`, so that the number of series stays bounded. */
+const LABELLED = 100;
 
 /** Requests that were refused before they had an arm. */
 export type Refusal = 'unauthenticated' | 'invalid_request' | 'unknown_application' | 'spool_full';
@@ -18,7 +19,9 @@ const armLabels = ['application', 'model', 'revision', 'arm', 'endpoint'] as con
 /** The gateway's metrics: names, buckets and labels that dashboards, alerts and the release's guards rely on. */
 export class Metrics {
   readonly registry = new Registry();
+  readonly #unused = new UnusedSeries(this.registry);
   readonly #tenants = new Set<string>();
+  readonly #evaluators = new Set<string>();
   /** Metrics with their labels, bound once: looking labels up costs more than counting. */
   readonly #bound = new Map<string, Bound>();
 
@@ -157,13 +160,26 @@ export class Metrics {
 
   scored({ application, revision, arm, evaluator, score }: AttachedScore): void {
     this.quality.observe(
-      { application, revision: shortDigest(revision), arm: arm ?? 'none', evaluator },
+      {
+        application,
+        revision: shortDigest(revision),
+        arm: arm ?? 'none',
+        evaluator: bounded(evaluator, this.#evaluators),
+      },
       score,
     );
   }
 
+  /** Drops the series of what has been out of use for an hour. @param now ms, only compared with those of other calls */
+  async forget(inUse: InUse, now: number): Promise<void> {
+    const dropped = await this.#unused.drop(inUse, now);
+    for (const [key, { labels }] of this.#bound) {
+      if (dropped(labels)) this.#bound.delete(key);
+    }
+  }
+
   #bind(record: SampleRecord, target: ArmTarget): Bound {
-    const tenant = this.#tenantLabel(record.tenant);
+    const tenant = bounded(record.tenant, this.#tenants);
     const key = `${record.application}\0${record.revision}\0${record.arm}\0${record.endpoint}\0${tenant}`;
     let bound = this.#bound.get(key);
     if (bound === undefined) {
@@ -171,13 +187,6 @@ export class Metrics {
       this.#bound.set(key, bound);
     }
     return bound;
-  }
-
-  #tenantLabel(tenant: string): string {
-    if (this.#tenants.has(tenant)) return tenant;
-    if (this.#tenants.size >= LABELLED_TENANTS) return 'other';
-    this.#tenants.add(tenant);
-    return tenant;
   }
 
   #counter<T extends string>(name: string, help: string, labelNames: readonly T[]): Counter<T> {
@@ -197,6 +206,13 @@ export class Metrics {
   #gauge(name: string, help: string): Gauge {
     return new Gauge({ name, help, registers: [this.registry] });
   }
+}
+
+function bounded(name: string, labelled: Set<string>): string {
+  if (labelled.has(name)) return name;
+  if (labelled.size >= LABELLED) return 'other';
+  labelled.add(name);
+  return name;
 }
 
 /** Whose request it is, and where it was sent. */

@@ -1,5 +1,7 @@
 import type { EndpointSource } from '../adapters/endpoints/endpoints.ts';
+import { shortDigest } from '../domain/digest.ts';
 import type { ArmTarget, RouteTable } from '../domain/routing.ts';
+import type { InUse } from './unused-series.ts';
 
 /** The route table's own lists, as the control plane last published them; all that there is without a cluster. */
 export function publishedEndpoints(table: RouteTable | null): Pick<EndpointSource, 'endpointsOf'> {
@@ -26,4 +28,20 @@ export function replicasOf(
   const endpoints = published.endpointsOf(target.serving) ?? target.endpoints;
   if (endpoints.length === 0) return endpoints;
   return cluster?.endpointsOf(target.serving) ?? endpoints;
+}
+
+/** Where requests of the table can go at this moment. */
+export function inUseNow(
+  table: RouteTable,
+  published: Pick<EndpointSource, 'endpointsOf'>,
+  cluster: Pick<EndpointSource, 'endpointsOf'> | null,
+): InUse {
+  const inUse = new Map<string, Set<string>>();
+  for (const target of Object.values(table.routes).flatMap(({ stable, canary }) => [stable, canary])) {
+    if (target === null) continue;
+    const revision = shortDigest(target.revision);
+    const known = inUse.get(revision) ?? [];
+    inUse.set(revision, new Set([...known, ...replicasOf(target, published, cluster)]));
+  }
+  return inUse;
 }

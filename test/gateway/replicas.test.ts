@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ArmTarget, Route, RouteTable } from '../../domain/routing.ts';
-import { publishedEndpoints, replicasOf } from '../../gateway/replicas.ts';
+import { inUseNow, publishedEndpoints, replicasOf } from '../../gateway/replicas.ts';
 
 const target = (serving: string, endpoints: string[]): ArmTarget => ({
-  revision: `revision of ${serving}`,
+  revision: `sha256:${serving}`,
   prompt: { system: '', template: '', variables: [], examples: [], parameters: {}, outputSchema: null },
   promptRef: 'p@1',
   model: {
@@ -90,4 +90,13 @@ describe('the replicas of a target', () => {
       assert.deepEqual(replicasOf(stable, publishedEndpoints(table), source), expected);
     });
   }
+});
+
+it('what is in use are both arms of every route, with the replicas that there are now', () => {
+  const table = tableOf(target('s', ['http://table']), target('c', ['http://c']));
+  const inUse = inUseNow(table, publishedEndpoints(table), sourceOf({ s: ['http://pod-1', 'http://pod-2'] }));
+  assert.deepEqual(Object.fromEntries(inUse), {
+    s: new Set(['http://pod-1', 'http://pod-2']),
+    c: new Set(['http://c']),
+  });
 });
