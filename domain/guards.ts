@@ -177,7 +177,7 @@ export function lookAt(readings: GuardReading[]): GuardLook {
 }
 
 /** An application that does not stream has no time to first token, and lacks nothing; one without any requests does. */
-function noneStreams({ requests, population }: ArmMeasurement): boolean {
+export function noneStreams({ requests, population }: ArmMeasurement): boolean {
   return population !== undefined && figureOf(requests) === 0 && (figureOf(population) ?? 0) > 0;
 }
 

@@ -7,7 +7,14 @@ import { figuresDigest } from '../gate/evidence.ts';
 import { look } from '../gate/look.ts';
 import type { GateFigures, GatePlan, Look } from '../gate/types.ts';
 import { duration } from '../gate/wording.ts';
-import { type GuardLook, type GuardReading, type GuardState, lookAt, readGuard } from '../guards.ts';
+import {
+  type GuardLook,
+  type GuardReading,
+  type GuardState,
+  lookAt,
+  noneStreams,
+  readGuard,
+} from '../guards.ts';
 import type { GuardMetric, Policy } from '../policy/policy.ts';
 import type { Arm } from '../words.ts';
 
@@ -74,7 +81,7 @@ export interface GuardsInput {
 
 /**
  * One look at the guards. With all users on the canary the stable arm has no traffic left to compare with: then its last measured figure
- * stands in, and the reading says so.
+ * stands in, and the reading says so. An arm that never had enough requests for one is as little missed as it was before.
  */
 export function watchedGuards({ readings, last, weight, policy, now }: GuardsInput): WatchedGuards {
   const memory = last?.memory ?? noMemory;
@@ -124,11 +131,15 @@ function withRemembered(
 ): GuardReading {
   const known = memory.stable[reading.metric];
   const guard = guards.find(({ metric }) => metric === reading.metric);
-  const { canary, requests } = reading;
+  const { metric, canary, requests, measured } = reading;
   const compared = reading.state === 'ok' || reading.state === 'failed';
-  if (compared || !known || !guard || canary === null || requests.canary === null || requests.canary <= 0) {
-    return reading;
-  }
+  if (compared || !guard) return reading;
+  const alone = (message: string): GuardReading => ({ ...reading, state: 'waiting', message });
+  if (!known && noneStreams(measured.canary))
+    return alone(`${metric}: no request of the canary was streamed`);
+  if (canary === null || requests.canary === null || requests.canary <= 0) return reading;
+  if (!known)
+    return alone(`${metric}: stable never had the requests to compare everybody on the canary with`);
   const again = readGuard(
     guard,
     {
@@ -140,7 +151,7 @@ function withRemembered(
   const since = new Date(known.at).toISOString();
   return {
     ...again,
-    measured: reading.measured,
+    measured,
     message: `${again.message} (everybody is on the canary: stable as measured at ${since})`,
   };
 }

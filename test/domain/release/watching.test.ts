@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { GuardReading, GuardState } from '../../../domain/guards.ts';
+import { type GuardReading, type GuardState, readGuard } from '../../../domain/guards.ts';
 import { defaultPolicy } from '../../../domain/policy/policy.ts';
 import {
   gateLookDue,
@@ -240,8 +240,33 @@ describe('with everybody on the canary', () => {
     assert.equal(look([alone(0.01, 0)], 2 * HOUR, { memory: before, weight: 1 }).state, 'error');
   });
 
-  it('nothing stands in if stable was never measured, or while it should have traffic', () => {
-    assert.equal(look([alone(0.5)], 2 * HOUR, { weight: 1 }).state, 'error');
+  it('a stable arm that never had enough requests is not missed, so that a quiet application can be promoted', () => {
+    const never = look([alone(0.5)], 2 * HOUR, { weight: 1 });
+    assert.equal(never.state, 'waiting');
+    assert.equal(heldBy(never), null);
+    assert.equal(look([alone(null, null)], 2 * HOUR, { weight: 1 }).state, 'error');
+    assert.equal(look([alone(0.5, 0)], 2 * HOUR, { weight: 1 }).state, 'error');
+  });
+
+  it('a canary that streams nothing has no time to first token to miss', () => {
+    const none = { requests: { value: 0 }, value: { missing: 'no data' }, population: { value: 100 } };
+    const gone = { requests: { value: 0 }, value: { missing: 'no data' }, population: { value: 0 } };
+    const guard = { metric: 'ttft-p95' as const, ratio: 2, plus: 0.25 };
+    const canary = { ...policy.canary, guards: [guard] };
+    const at = (arm: typeof none, weight: number) =>
+      watchedGuards({
+        readings: [readGuard(guard, { canary: arm, stable: gone }, 50)],
+        last: null,
+        weight,
+        policy: canary,
+        now: SINCE,
+      }).state;
+    assert.equal(at(none, 1), 'waiting');
+    assert.equal(at(none, 0.5), 'error');
+    assert.equal(at(gone, 1), 'error');
+  });
+
+  it('nothing stands in while stable should have traffic', () => {
     assert.equal(look([alone(0.5)], 2 * HOUR, { memory: before, weight: 0.5 }).state, 'error');
   });
 });
