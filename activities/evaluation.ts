@@ -1,5 +1,5 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { Logger } from 'pino';
 import type { AskEndpoint } from '../adapters/endpoint/ask.ts';
 import type { Judge } from '../adapters/judge/judge.ts';
@@ -15,6 +15,7 @@ import {
 } from '../domain/evaluation/assertions.ts';
 import type { GoldenCase } from '../domain/evaluation/golden.ts';
 import { type EvaluationSummary, summarise } from '../domain/evaluation/summary.ts';
+import { duration } from '../domain/gate/wording.ts';
 import type { PromptContent } from '../domain/prompt/prompt.ts';
 import { renderMessages } from '../domain/prompt/render.ts';
 import { type CompletionRequest, completionRequest } from '../domain/prompt/request.ts';
@@ -27,7 +28,7 @@ import { getRelease, loadSpec } from '../store/releases.ts';
 import { getRevision } from '../store/revisions.ts';
 import { getServing } from '../store/servings.ts';
 import type { EvaluationResult, Step } from './contract.ts';
-import { finalErrors } from './watch.ts';
+import { finalErrors, watchedFor } from './watch.ts';
 
 export interface EvaluationDeps {
   db: Database;
@@ -50,6 +51,8 @@ export interface EvaluationWatch {
   /** E.g. `17 of 30 cases`. */
   progress: (text: string) => void;
   signal: AbortSignal;
+  /** How long it has been tried in vain, ms. */
+  triedFor: number;
 }
 
 /** The candidate's evaluation on its golden set. The factory's functions are the activities' names. */
@@ -69,7 +72,7 @@ export function createEvaluationActivities(deps: EvaluationDeps) {
           heartbeat(text);
         };
         const { summary, digest } = await finalErrors(() =>
-          evaluateRelease(deps, release, { progress, signal: cancellationSignal() }),
+          evaluateRelease(deps, release, { progress, signal: cancellationSignal(), triedFor: watchedFor() }),
         );
         return { passed: summary.passed, summary: summary.reason, digest };
       } finally {
@@ -81,7 +84,8 @@ export function createEvaluationActivities(deps: EvaluationDeps) {
 
 /**
  * @returns the summary, and a digest of everything that it follows from
- * @throws SlipwayError when release, golden set and prompt do not fit together; other errors when it could not be measured now
+ * @throws SlipwayError when release, golden set and prompt do not fit together, and NOT_MEASURABLE when it could not be measured for the
+ * policy's maximum age (invariant 4); other errors when it could not be measured now
  */
 export async function evaluateRelease(
   deps: EvaluationDeps,
@@ -90,7 +94,8 @@ export async function evaluateRelease(
 ): Promise<{ summary: EvaluationSummary; digest: string }> {
   const { db, log } = deps;
   const row = await getRelease(db, release);
-  const { evaluation: policy } = (await loadSpec(db, row.spec)).policy;
+  const { evaluation: policy, canary } = (await loadSpec(db, row.spec)).policy;
+  const notMeasured = (why: string) => notMeasurable(why, watch.triedFor, canary.maxAge);
   const golden = await getGoldenSet(db, policy.goldenSet);
   const revision = await getRevision(db, row.candidate);
   const { content: prompt } = await getPrompt(db, revision.promptDigest);
@@ -99,7 +104,11 @@ export async function evaluateRelease(
 
   // All are rendered before the first is asked: a golden set that does not fit the prompt costs nothing.
   const requests = cases.map((test, index) => requestOf(prompt, revision.model.name, test, index));
-  const judge = judgeFor(cases, deps.judge);
+  if (deps.judge === null && cases.some((test) => test.assert.some(({ type }) => type === 'llm-rubric'))) {
+    throw notMeasured(
+      'the golden set needs a judge: set SLIPWAY_JUDGE_URL and SLIPWAY_JUDGE_MODEL of the worker',
+    );
+  }
   const kept = await listCaseResults(db, release);
 
   let done = 0;
@@ -123,7 +132,7 @@ export async function evaluateRelease(
       const asked = await askAny(deps.ask, rotated(endpoints, index), requests[index], watch.signal);
       answer = await saveCaseAnswer(db, release, index, { ...asked, text: storableText(asked.text) });
     }
-    const verdict = await verdictOf(prompt, test, answer, judge, watch.signal);
+    const verdict = await verdictOf(prompt, test, answer, deps.judge, watch.signal);
     await saveCaseVerdict(db, release, index, verdict);
   }
 
@@ -168,22 +177,20 @@ function requestOf(
   }
 }
 
-/** @throws a retryable failure when the cases need a judge and there is none */
-function judgeFor(cases: readonly GoldenCase[], judge: Judge | null): Judge | null {
-  if (judge !== null || !cases.some((test) => test.assert.some(({ type }) => type === 'llm-rubric'))) {
-    return judge;
+/** To be tried again soon; for good when it has been tried for too long: application and GPUs are held meanwhile. */
+function notMeasurable(message: string, triedFor: number, maxAge: number): Error {
+  if (triedFor >= maxAge) {
+    const tried = `the candidate could not be evaluated for ${duration(triedFor)}: ${message}`;
+    return new SlipwayError('NOT_MEASURABLE', tried, {
+      remedy: 'Repair the judge or the serving and start the release again',
+    });
   }
-  throw notMeasured(
-    'the golden set needs a judge: set SLIPWAY_JUDGE_URL and SLIPWAY_JUDGE_MODEL of the worker',
-  );
-}
-
-function notMeasured(message: string): ApplicationFailure {
   return ApplicationFailure.create({
     type: 'NOT_MEASURABLE',
     message,
     nonRetryable: false,
     nextRetryDelay: TRY_AGAIN_MS,
+    category: ApplicationFailureCategory.BENIGN,
   });
 }
 

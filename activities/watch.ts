@@ -21,7 +21,12 @@ export function notYet(message: string, retryInMs: number): ApplicationFailure {
 }
 
 /** Errors that end a release: their message becomes its reason, so it says what to do, too. */
-const ENDING: readonly ErrorCode[] = ['SERVING_FAILED', 'CAPACITY_EXCEEDED', 'PREFLIGHT_FAILED'];
+const ENDING: readonly ErrorCode[] = [
+  'SERVING_FAILED',
+  'CAPACITY_EXCEEDED',
+  'PREFLIGHT_FAILED',
+  'NOT_MEASURABLE',
+];
 
 /** The message with its remedy as the last sentence, unless it has it already. */
 function reasonOf({ code, message, details: { remedy } }: SlipwayError): string {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import pino from 'pino';
 import {
   createEvaluationActivities,
@@ -94,10 +95,11 @@ async function releaseOf(
   return release;
 }
 
-function evaluate(release: string, changes: Partial<EvaluationDeps> = {}) {
+function evaluate(release: string, changes: Partial<EvaluationDeps> = {}, triedFor = 0) {
   const said: string[] = [];
   const deps = { db, ask: createAskEndpoint(), judge: null, log: pino({ enabled: false }), ...changes };
-  const watch = { progress: (text: string) => said.push(text), signal: new AbortController().signal };
+  const progress = (text: string) => said.push(text);
+  const watch = { progress, signal: new AbortController().signal, triedFor };
   return evaluateRelease(deps, release, watch).then((result) => ({ ...result, said }));
 }
 
@@ -213,6 +215,19 @@ test('a rubric is judged by the judge; its outage loses no answer', async () => 
   await assert.rejects(evaluate(release), retryable(/SLIPWAY_JUDGE_URL/));
   assert.equal(endpoint.asked.length, 0);
   await assert.rejects(evaluate(release, { judge, concurrency: 5 }), retryable(/the judge answered 500/));
+  const { maxAge } = defaultPolicy.canary;
+  await assert.rejects(
+    evaluate(release, { judge }, maxAge - 1),
+    (error) => error instanceof ApplicationFailure && error.category === ApplicationFailureCategory.BENIGN,
+  );
+  for (const silent of [{ judge }, { judge: null }]) {
+    await assert.rejects(evaluate(release, silent, maxAge), (error) => {
+      assert.ok(error instanceof SlipwayError);
+      assert.equal(error.code, 'NOT_MEASURABLE');
+      assert.match(error.message, /could not be evaluated for 1 d: .*judge/);
+      return true;
+    });
+  }
   judgeDown = false;
   const { summary } = await evaluate(release, { judge });
   assert.deepEqual([summary.passed, summary.accuracy], [true, 0.8]);
@@ -275,5 +290,11 @@ test('the activity gives history a verdict, one line and a digest; what cannot g
   await assert.rejects(
     asAttempt(() => evaluateCandidate(stepOf('nothing'))),
     { type: 'RELEASE_NOT_FOUND', nonRetryable: true },
+  );
+  const unasked = await releaseOf(questions(1), []);
+  const lasting = { attempt: 9, after: defaultPolicy.canary.maxAge };
+  await assert.rejects(
+    asAttempt(() => evaluateCandidate(stepOf(unasked)), lasting),
+    { type: 'NOT_MEASURABLE', nonRetryable: true },
   );
 });
