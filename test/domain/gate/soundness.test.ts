@@ -137,10 +137,15 @@ test('users of both arms at one weight are no experiment; a raised weight moves 
   assert.equal(seen(drawn, 7).state, 'Error');
 
   // Users who move in the midst of a phase bring their first errors along, and the test's share is not theirs.
-  const erring = [...week({ users: 4000, seed: 9, errorRate: 0.05 })].map((sample): GateSample => {
-    const moved = Number(sample.user.slice(1)) % 2 === 0 && sample.at >= START + DAY / 2;
+  const all = [...week({ users: 4000, seed: 9, errorRate: 0.05 })];
+  const cameOnStable = new Set(
+    all.filter((sample) => dayOf(sample) === 0 && sample.arm === 'stable').map(({ user }) => user),
+  );
+  const erring = all.map((sample): GateSample => {
+    const moved = cameOnStable.has(sample.user) && dayOf(sample) > 0;
     return moved ? { ...sample, arm: 'canary' } : sample;
   });
+  assert.equal(seen(erring, 7).sampleRatio.broken, false);
   const { firstErrors } = seen(erring, 7);
   assert.ok(firstErrors && firstErrors.evidence >= firstErrors.threshold);
   assert.equal(firstErrors.breached, false);
