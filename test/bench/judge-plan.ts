@@ -10,22 +10,27 @@ export async function explainJudgement(
   const id = rows[0]?.id;
   const statements: [string, string][] = [
     [
-      'Distinct users of each arm and stratum (pass 1)',
-      `select arm, stratum, count(*), sum(requests)::bigint, count(*) filter (where latency_n > 0), count(*) filter (where ttft_n > 0),
-              count(*) filter (where tpot_n > 0), count(*) filter (where cost_n > 0)
-         from user_strata where experiment = ${id} group by arm, stratum`,
+      'Users by their first request and first error (pass 1; the other totals are small tables)',
+      `select case when stable_requests > 0 then 'stable'::arm else 'canary' end, first_stratum, first_error_arm, first_error_stratum, count(*)
+         from experiment_users where experiment = ${id} group by 1, 2, 3, 4`,
     ],
     [
       'A block of the users’ rows (pass 2, one of many)',
       `select string_agg(int8send(user_id), ''), string_agg(int8send(stratum * 2), ''), string_agg(int8send(requests), ''),
               string_agg(int8send(latency_sum), '')
-         from user_strata_${id} where ctid >= '(1000,0)' and ctid < '(2000,0)'`,
+         from user_strata_${id} where ctid >= '(1000,0)' and ctid < '(1250,0)' and stratum between 0 and 384 and user_id % 2 = 0`,
+    ],
+    [
+      'A block of their scores (pass 2, one of many)',
+      `select string_agg(int8send(user_id), ''), string_agg(int8send(stratum * 2), ''), string_agg(int8send(n), ''), string_agg(int8send(sum), '')
+         from user_scores_${id} where ctid >= '(1000,0)' and ctid < '(1250,0)' and evaluator = 'judge' and stratum between 0 and 384
+          and user_id % 2 = 0`,
     ],
     [
       'The tail beyond the 95th percentile (pass 2)',
       `select string_agg(int8send(user_id), ''), string_agg(int8send(stratum * 2), ''), string_agg(int8send(n), '')
          from user_buckets_${id} where experiment = ${id} and metric = 'latency' and arm = 'stable'
-          and stratum = any('{0,64,128,192,256,320,384}') and bucket >= 25`,
+          and stratum = any('{0,64,128,192,256,320,384}') and bucket >= 25 and user_id % 2 = 0`,
     ],
   ];
   for (const [what, sql] of statements) {
