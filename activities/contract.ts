@@ -64,6 +64,8 @@ export interface ReleaseActivities {
   watchGuards(step: Step & { canarySince: number }): Promise<string>;
   /** Waits while a measurement cannot be made, then judges at the preregistered horizon. */
   judgeCanary(step: Step & { horizon: number; canarySince: number }): Promise<VerdictSummary>;
+  /** Waits until `until` (ms since 1970), and then while the guards cannot be measured: nobody goes on unseen (invariant 4). */
+  holdCanary(step: Step & { until: number }): Promise<void>;
   /** Tells people; never blocks a release for long. */
   notify(step: Step & { event: string; text: string }): Promise<void>;
   /** Records the end and frees the application. */

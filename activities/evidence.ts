@@ -36,7 +36,7 @@ import { getRelease, loadSpec, type ReleaseRow } from '../store/releases.ts';
 import { findRoute } from '../store/routes.ts';
 import type { ReleaseActivities, VerdictSummary } from './contract.ts';
 import type { GuardSubject } from './guards.ts';
-import { finalErrors, notYet, now, watchedFor } from './watch.ts';
+import { askedAt, finalErrors, notYet, now, watchedFor } from './watch.ts';
 
 export interface EvidenceDependencies {
   db: Database;
@@ -58,7 +58,7 @@ export function createEvidenceActivities({
   db,
   log,
   measureGuards,
-}: EvidenceDependencies): Pick<ReleaseActivities, 'planGate' | 'watchGuards' | 'judgeCanary'> {
+}: EvidenceDependencies): Pick<ReleaseActivities, 'planGate' | 'watchGuards' | 'judgeCanary' | 'holdCanary'> {
   async function subjectOf(id: string): Promise<Subject> {
     const release = await getRelease(db, id);
     const { policy } = await loadSpec(db, release.spec);
@@ -120,18 +120,7 @@ export function createEvidenceActivities({
     const held =
       heldBy(await lookAtGuards(subject, now())) ??
       (await ledgerLag(db, { release: release.id, policy, from: since, to: since + after, now: now() }));
-    if (held !== null) {
-      if (watchedFor() >= policy.canary.maxAge) {
-        throw new SlipwayError(
-          'NOT_MEASURABLE',
-          `the gate could not be asked for ${duration(watchedFor())}: ${held}`,
-          {
-            remedy: 'Repair the measurement and start the release again',
-          },
-        );
-      }
-      throw notYet(`holding: ${held}`, Math.min(policy.gate.lookEvery, SOON));
-    }
+    if (held !== null) throw holding(held, watchedFor(), policy, 'the gate could not be asked');
     const judgedAt = now();
     const window = windowOf(release.id, policy, { from: since, to: since + after, seenAt: judgedAt });
     const { figures, watermark } = await readFigures(db, window, plan.policy.metrics);
@@ -183,7 +172,25 @@ export function createEvidenceActivities({
         );
         return { decision: verdict.decision, evidence: digest, summary };
       }),
+
+    holdCanary: ({ progress, until }) =>
+      finalErrors(async () => {
+        const left = until - now();
+        if (left > 0) throw notYet(`goes on in ${duration(left)}, if the guards can be measured then`, left);
+        const subject = await subjectOf(progress.release);
+        const held = heldBy(await lookAtGuards(subject, now()));
+        const heldFor = now() - Math.max(until, askedAt());
+        if (held !== null) throw holding(held, heldFor, subject.policy, 'the release could not go on');
+      }),
   };
+}
+
+/** Nothing advances on what could not be measured: it is asked again soon, and fails closed at the maximum age (invariant 4). */
+function holding(why: string, heldFor: number, { canary, gate }: Policy, what: string): Error {
+  if (heldFor < canary.maxAge) return notYet(`holding: ${why}`, Math.min(gate.lookEvery, SOON));
+  return new SlipwayError('NOT_MEASURABLE', `${what} for ${duration(heldFor)}: ${why}`, {
+    remedy: 'Repair the measurement and start the release again',
+  });
 }
 
 async function makePlan(db: Database, { release, policy }: Subject) {

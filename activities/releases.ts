@@ -6,7 +6,6 @@ import { type Database, inTransaction } from '../store/database.ts';
 import { getGuardrails } from '../store/guardrails.ts';
 import { getPrompt } from '../store/prompts.ts';
 import {
-  appendEvent,
   claimApplication,
   endRelease,
   ensureApplication,
@@ -17,7 +16,7 @@ import {
 } from '../store/releases.ts';
 import { getRevision, saveRevision } from '../store/revisions.ts';
 import { findRoute } from '../store/routes.ts';
-import { findServing, saveServing } from '../store/servings.ts';
+import { saveServing } from '../store/servings.ts';
 import type { ReleaseActivities } from './contract.ts';
 import { finalErrors, now } from './watch.ts';
 
@@ -49,17 +48,7 @@ export function createReleaseActivities({
 
     async endRelease({ progress, outcome }) {
       const at = new Date(now());
-      await inTransaction(db, async (tx) => {
-        await endRelease(tx, progress.release, progress, at);
-        await appendEvent(tx, {
-          release: progress.release,
-          name: 'ended',
-          at,
-          actor: 'slipway',
-          kind: 'ended',
-          details: { outcome, reason: progress.reason },
-        });
-      });
+      await inTransaction(db, (tx) => endRelease(tx, progress.release, progress, { outcome, at }));
       log.info(
         { release: progress.release, stage: progress.stage, outcome, reason: progress.reason },
         'release ended',
@@ -100,12 +89,11 @@ async function register(
       remedy: `Name ${stable?.digest ?? 'none: this is a first release'}, or leave the field out`,
     });
   }
-  const live = await findServing(db, candidate.serving);
   const specDigest = await saveSpec(db, spec);
-  await inTransaction(db, async (tx) => {
+  const isServed = await inTransaction(db, async (tx) => {
     await ensureApplication(tx, spec.application);
     await saveRevision(tx, candidate);
-    await saveServing(
+    const answers = await saveServing(
       tx,
       {
         digest: candidate.serving,
@@ -127,8 +115,9 @@ async function register(
       candidate: candidate.digest,
       stable: stable?.digest ?? null,
     });
+    return answers;
   });
-  return planOf(release, input, spec, candidate, stable, (live?.endpoints.length ?? 0) > 0);
+  return planOf(release, input, spec, candidate, stable, isServed);
 }
 
 /** The API has stored the spec; from the Temporal UI a prompt is enough, and the rest is that of the application's last release. */

@@ -21,6 +21,7 @@ import {
   type ServingRow,
   setReplicas,
   usesOfServing,
+  withdrawUnneeded,
   withServingLock,
 } from '../store/servings.ts';
 import type { ReleaseActivities, Step } from './contract.ts';
@@ -127,11 +128,10 @@ export async function removeUnneeded(
   except: string | null,
 ): Promise<{ usedBy: string[] }> {
   const remove = () =>
-    withServingLock(db, digest, async (tx) => {
-      const { applications, releases } = await usesOfServing(tx, digest, except);
+    withServingLock(db, digest, async () => {
+      const { applications, releases } = await withdrawUnneeded(db, digest, except);
       const usedBy = [...applications, ...releases];
       if (usedBy.length > 0) return { usedBy, waitFor: null };
-      await publishEndpoints(db, digest, []);
       const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
       if (waitFor === null) await adapter.remove(digest);
       return { usedBy, waitFor };

@@ -47,15 +47,8 @@ export interface SweepingActivities {
 export function createSweepingActivities({ db, executions, log }: SweepingDeps): SweepingActivities {
   async function lookAt(release: ActiveRelease, grace: number): Promise<UnfinishedEnd | null> {
     const state = await executions.stateOf(release.workflowId);
-    const { id, application, lastSign, lookEvery } = release;
-    const how = endOf(state, { lastSign: lastSign.getTime(), lookEvery }, now(), grace);
-    if (state.kind === 'completed' && now() - lastSign.getTime() >= grace) {
-      log.warn(
-        { release: id, application },
-        'the workflow has completed and the store has its release active',
-      );
-    }
-    return how;
+    const { lastSign, lookEvery } = release;
+    return endOf(state, { lastSign: lastSign.getTime(), lookEvery }, now(), grace);
   }
 
   return {

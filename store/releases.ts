@@ -2,7 +2,7 @@ import { digestOf } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import type { ReleaseSpec } from '../domain/release/spec.ts';
 import type { Phase, Stage } from '../domain/words.ts';
-import type { Queryable } from './database.ts';
+import type { Queryable, Transaction } from './database.ts';
 
 export interface ReleaseRow {
   id: string;
@@ -64,11 +64,32 @@ export interface NewRelease {
   stable: string | null;
 }
 
+/** The event that ends a release; it stands also for one that was ended before it was claimed. */
+const ENDED = 'ended';
+
+/** Claim and end of a release come one after the other: what the one has written, the other sees. */
+async function lockRelease(tx: Transaction, id: string): Promise<void> {
+  await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway release ' || $1, 0))`, [id]);
+}
+
 /**
  * Claims the application for the release (invariant 1). Claiming it again for the same release changes nothing.
- * @throws SlipwayError APPLICATION_HAS_RELEASE when another release is active.
+ * @throws SlipwayError APPLICATION_HAS_RELEASE when another release is active; RELEASE_KEY_REUSED when this one has ended: an attempt that
+ * comes after the end would claim for ever
  */
-export async function claimApplication(db: Queryable, release: NewRelease): Promise<void> {
+export async function claimApplication(db: Transaction, release: NewRelease): Promise<void> {
+  await lockRelease(db, release.id);
+  const ended = await db.query('select 1 from release_events where release = $1 and name = $2', [
+    release.id,
+    ENDED,
+  ]);
+  if (ended.rows.length > 0) {
+    throw new SlipwayError('RELEASE_KEY_REUSED', `the release ${release.id} has ended already`, {
+      field: 'release',
+      value: release.id,
+      remedy: 'Start a new release, with a key or workflow id of its own',
+    });
+  }
   const { rows } = await db.query<{ id: string }>(
     `insert into releases (id, application, workflow_id, requester, spec, candidate, stable)
      values ($1, $2, $3, $4, $5, $6, $7)
@@ -172,18 +193,27 @@ export async function fenceMoves(db: Queryable, id: string, move: number): Promi
   });
 }
 
-/** Ends the release and frees its application; ending it again changes nothing. */
+/** Ends the release, claimed or not, and frees its application; ending it again changes nothing. */
 export async function endRelease(
-  db: Queryable,
+  db: Transaction,
   id: string,
-  progress: ReleaseProgress,
-  at: Date,
+  { sequence, stage, phase, reason }: ReleaseProgress,
+  { outcome, at }: { outcome: 'promoted' | 'rolled-back'; at: Date },
 ): Promise<void> {
+  await lockRelease(db, id);
   await db.query(
     `update releases set sequence = $2, stage = $3, phase = $4, reason = $5, ended_at = $6
       where id = $1 and ended_at is null`,
-    [id, progress.sequence, progress.stage, progress.phase, progress.reason, at],
+    [id, sequence, stage, phase, reason, at],
   );
+  await appendEvent(db, {
+    release: id,
+    name: ENDED,
+    at,
+    actor: 'slipway',
+    kind: 'ended',
+    details: { outcome, reason },
+  });
 }
 
 export interface ReleaseEvent {

@@ -114,13 +114,16 @@ function sameRoute({ generation: _, ...standing }: RouteRow, wanted: NewRoute): 
 
 /** Tells the gateways where a serving answers now; an unchanged list makes no new generation. */
 export async function publishEndpoints(db: Database, serving: string, endpoints: string[]): Promise<void> {
-  await inTransaction(db, async (tx) => {
-    const { rowCount } = await tx.query(
-      'update servings set endpoints = $2, updated_at = now() where digest = $1 and endpoints <> $2::jsonb',
-      [serving, JSON.stringify([...endpoints].sort())],
-    );
-    if (rowCount === 1) await nextGeneration(tx);
-  });
+  await inTransaction(db, (tx) => setEndpoints(tx, serving, endpoints));
+}
+
+/** The same in the caller's transaction. */
+export async function setEndpoints(tx: Transaction, serving: string, endpoints: string[]): Promise<void> {
+  const { rowCount } = await tx.query(
+    'update servings set endpoints = $2, updated_at = now() where digest = $1 and endpoints <> $2::jsonb',
+    [serving, JSON.stringify([...endpoints].sort())],
+  );
+  if (rowCount === 1) await nextGeneration(tx);
 }
 
 /** Generation of the table, without reading it. */

@@ -10,6 +10,7 @@ import {
   type WantedServing,
 } from '../domain/serving/serving.ts';
 import { type Database, inTransaction, type Queryable, type Transaction } from './database.ts';
+import { setEndpoints } from './routes.ts';
 import { Turns } from './turns.ts';
 
 export interface ServingRow extends WantedServing {
@@ -29,13 +30,15 @@ export interface ServingTerms {
 /**
  * Stores what a serving is, under its digest. The model's price and architecture are not part of the digest: the last ones stand. Its
  * terms are those of the release that brought it up.
+ * @returns whether it answers. In a transaction it goes on answering until the end of that: see `withdrawUnneeded`
  */
-export async function saveServing(db: Queryable, serving: Serving, terms?: ServingTerms): Promise<void> {
-  await db.query(
+export async function saveServing(db: Queryable, serving: Serving, terms?: ServingTerms): Promise<boolean> {
+  const { rows } = await db.query<{ answers: boolean }>(
     `insert into servings as s (digest, model, runtime, dedicated_to, scaling, origin) values ($1, $2, $3, $4, $5, $6)
      on conflict (digest) do update set model = excluded.model, updated_at = now(),
        scaling = case when s.endpoints = '[]' then excluded.scaling else s.scaling end,
-       origin = case when s.endpoints = '[]' then excluded.origin else s.origin end`,
+       origin = case when s.endpoints = '[]' then excluded.origin else s.origin end
+     returning endpoints <> '[]' as answers`,
     [
       serving.digest,
       JSON.stringify(serving.model),
@@ -46,6 +49,7 @@ export async function saveServing(db: Queryable, serving: Serving, terms?: Servi
     ],
   );
   await setPrice(db, serving);
+  return rows[0]?.answers === true;
 }
 
 /**
@@ -116,6 +120,24 @@ export async function usesOfServing(
     [digest, except],
   );
   return rows[0] ?? { applications: [], releases: [] };
+}
+
+/**
+ * Takes the endpoints of a serving that nobody needs from the gateways. A release that is being registered and wants this very serving is
+ * either seen here, because it has the serving's row first, or it sees that the serving answers no more and starts it again.
+ * @returns who needs it; nobody: no gateway is told of it any more
+ */
+export async function withdrawUnneeded(
+  db: Database,
+  digest: string,
+  except: string | null,
+): Promise<ServingUse> {
+  return inTransaction(db, async (tx) => {
+    await tx.query('select 1 from servings where digest = $1 for update', [digest]);
+    const uses = await usesOfServing(tx, digest, except);
+    if (uses.applications.length + uses.releases.length === 0) await setEndpoints(tx, digest, []);
+    return uses;
+  });
 }
 
 /**

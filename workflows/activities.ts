@@ -18,23 +18,27 @@ const long = proxyActivities<ReleaseActivities>({
   heartbeatTimeout: '30 seconds',
 });
 
-/** Its last attempt has ended before a compensation begins: an apply that finishes after the removal would leave an orphan. */
-const settled = proxyActivities<ReleaseActivities>({
+/** Its last attempt has ended before a compensation begins: a claim after the end, or an apply after the removal, would stay for ever. */
+const settled = {
   ...attempts,
-  heartbeatTimeout: '20 seconds',
   cancellationType: ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-});
+} as const;
+
+const claiming = proxyActivities<ReleaseActivities>(settled);
+
+const applying = proxyActivities<ReleaseActivities>({ ...settled, heartbeatTimeout: '20 seconds' });
 
 export const activities: Activities = {
-  registerRelease: short.registerRelease,
+  registerRelease: claiming.registerRelease,
   checkPreflight: short.checkPreflight,
   evaluateCandidate: long.evaluateCandidate,
-  provideServing: settled.provideServing,
+  provideServing: applying.provideServing,
   removeServing: short.removeServing,
   planGate: short.planGate,
   moveTraffic: short.moveTraffic,
   watchGuards: short.watchGuards,
   judgeCanary: short.judgeCanary,
+  holdCanary: short.holdCanary,
   notify: short.notify,
   endRelease: short.endRelease,
 };

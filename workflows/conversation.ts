@@ -60,7 +60,7 @@ function hear<T extends Decision>(run: Run, name: DecisionName, accept: (decisio
   setHandler(signal, (decision) => {
     const refused = refusal(decision);
     if (refused === null) accept(decision);
-    else run.tell(`Ignored the signal ${name}: ${refused.message}. ${refused.remedy}`);
+    else run.ignore(`Ignored the signal ${name}: ${refused.message}. ${refused.remedy}`);
   });
 }
 

@@ -8,6 +8,8 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { VerdictSummary } from '../activities/contract.ts';
+import type { ErrorCode } from '../domain/errors.ts';
+import { duration } from '../domain/gate/wording.ts';
 import { inputProblem, type ReleaseInput, type ReleasePlan } from '../domain/release/spec.ts';
 import type { ReleaseOutcome } from './messages.ts';
 import { Run } from './run.ts';
@@ -110,11 +112,16 @@ async function decide(run: Run, { timing }: ReleasePlan): Promise<void> {
     });
     record(run, verdict);
     if (verdict.decision === 'promote') return;
-    if (verdict.decision !== 'continue')
-      throw refused(`GATE_${verdict.decision.toUpperCase()}`, verdict.summary);
-    run.enter('canary', 'The canary goes on to the next horizon');
+    if (verdict.decision === 'rollback') throw refused('GATE_ROLLBACK', verdict.summary);
+    if (verdict.decision === 'invalid') throw refused('GATE_INVALID', verdict.summary);
+    run.enter('canary', 'The canary goes on to the next horizon, if there is one');
   }
-  throw refused('GATE_HORIZONS_SPENT', 'the last horizon ended without a verdict to promote');
+  const spent = `the last horizon, ${duration(timing.horizons.at(-1) ?? 0)} after the canary began, brought no verdict to promote`;
+  throw refused(
+    'GATE_HORIZONS_SPENT',
+    spent,
+    'Give the policy a later one in gate.horizons, or ask for less',
+  );
 }
 
 function record(run: Run, verdict: VerdictSummary): void {
@@ -133,32 +140,39 @@ async function signOff(run: Run, { timing }: ReleasePlan): Promise<void> {
   const signed = await condition(() => run.state.approval !== null, timing.signOffTimeout, {
     summary: 'Sign-off timeout',
   });
-  if (!signed) throw refused('SIGN_OFF_TIMEOUT', 'nobody signed off in time');
+  if (!signed) {
+    const reason = `nobody signed off within ${duration(timing.signOffTimeout)}`;
+    throw refused('SIGN_OFF_TIMEOUT', reason, 'Start the release again when an approver has time');
+  }
   await condition(() => !run.state.paused);
 }
 
 async function promote(run: Run, { timing }: ReleasePlan): Promise<void> {
+  run.enter('promoting', `Promoting by the weights ${timing.promotionSteps.join(', ')}`);
+  // The verdict may be days old: the sign-off took its time.
+  await run.hold(0, 'Look at the guards before the first step');
   for (const weight of timing.promotionSteps) {
-    run.enter('promoting', `Raising the weight to ${weight}`);
+    run.tell(`Raising the weight to ${weight}`);
     await run.move('canary', weight);
-    await run.rest(timing.hold, `Hold at weight ${weight}`);
+    await run.hold(timing.hold, `Hold at weight ${weight}`);
   }
 }
 
 async function bake(run: Run, { timing }: ReleasePlan): Promise<void> {
   run.enter('baking', 'Everybody is on the candidate; the stable revision is kept warm');
-  await run.rest(timing.baking, 'Bake');
+  await run.hold(timing.baking, 'Bake');
 }
 
-/** From here on nothing stops the release: the candidate becomes the stable revision and the old one's GPUs are freed. */
+/** From here on nothing stops the release. It ends before the old serving goes, so that a cluster which hangs keeps nobody from the next. */
 async function complete(run: Run): Promise<ReleaseOutcome> {
   run.enter('done', 'The candidate becomes the stable revision');
   await run.move('promoted', 0);
+  await end(run, 'promoted');
   const old = run.plan?.stableServing;
   if (old && old !== run.plan?.candidateServing) {
     await run.act('removeServing', "Remove the old revision's serving", { serving: old });
   }
-  return end(run, 'promoted', 'every gate was passed');
+  return outcomeOf(run, 'promoted', 'every gate was passed');
 }
 
 async function rollBack(run: Run, error: unknown): Promise<ReleaseOutcome> {
@@ -174,16 +188,24 @@ async function rollBack(run: Run, error: unknown): Promise<ReleaseOutcome> {
   run.enter('rolling-back', `Rolling back: ${state.reason}`);
   await run.undo();
   run.enter('rolled-back', state.stable === null ? 'Nothing serves' : 'Everybody is on the stable revision');
-  return end(run, 'rolled-back', state.reason);
+  await end(run, 'rolled-back');
+  return outcomeOf(run, 'rolled-back', state.reason);
 }
 
-async function end(run: Run, outcome: ReleaseOutcome['outcome'], reason: string): Promise<ReleaseOutcome> {
+async function end(run: Run, outcome: ReleaseOutcome['outcome']): Promise<void> {
   await run.act('endRelease', 'Record the end and free the application', { outcome });
+}
+
+async function outcomeOf(
+  run: Run,
+  outcome: ReleaseOutcome['outcome'],
+  reason: string,
+): Promise<ReleaseOutcome> {
   await condition(allHandlersFinished);
   return { release: run.state.release, outcome, reason, evidence: run.state.evidence };
 }
 
 /** A bad value stops the release; the code is what scripts match on. */
-function refused(code: string, reason: string): ApplicationFailure {
-  return ApplicationFailure.nonRetryable(reason, code);
+function refused(code: ErrorCode, reason: string, remedy?: string): ApplicationFailure {
+  return ApplicationFailure.nonRetryable(remedy === undefined ? reason : `${reason}. ${remedy}`, code);
 }

@@ -19,6 +19,9 @@ import { initialState, type ReleaseState, type Stop } from './state.ts';
 type Extra<Name extends keyof ReleaseActivities> = Omit<Parameters<ReleaseActivities[Name]>[0], keyof Step>;
 type Result<Name extends keyof ReleaseActivities> = Awaited<ReturnType<ReleaseActivities[Name]>>;
 
+/** So many refused signals stand in a release's story. */
+const MOST_IGNORED = 20;
+
 const phaseOf: Partial<Record<Stage, Phase>> = {
   'sign-off': 'Paused',
   done: 'Healthy',
@@ -37,6 +40,7 @@ export class Run {
   private readonly compensations: (() => Promise<void>)[] = [];
   private readonly shown = new Map<string, string | null>();
   private readonly scope = new CancellationScope();
+  private ignored = 0;
 
   constructor(input: ReleaseInput) {
     const info = workflowInfo();
@@ -57,6 +61,13 @@ export class Run {
     state.sequence += 1;
     state.story.push({ at: new Date().toISOString(), stage: state.stage, text });
     display(state, this.shown);
+  }
+
+  /** Tells of a refused signal. Of the first ones only: whoever sends them may never stop, and the story is kept whole. */
+  ignore(text: string): void {
+    this.ignored += 1;
+    if (this.ignored > MOST_IGNORED) return;
+    this.tell(this.ignored < MOST_IGNORED ? text : `${text}. Further refused signals are not told`);
   }
 
   /** Runs an activity; its summary is what the Temporal UI shows on it. */
@@ -95,11 +106,24 @@ export class Run {
     await condition(() => !this.state.paused);
   }
 
+  /** Lets time pass on a canary; it goes on only when it is not paused and its guards can be measured, both at the same time. */
+  async hold(milliseconds: number, summary: string): Promise<void> {
+    const until = Date.now() + milliseconds;
+    do {
+      await condition(() => !this.state.paused);
+      await this.act('holdCanary', summary, { until });
+    } while (this.state.paused);
+  }
+
   /** Runs the story until it ends or somebody or something stops the release. */
   async untilStopped(story: () => Promise<void>): Promise<void> {
-    await this.scope.run(story);
+    try {
+      await this.scope.run(story);
+    } finally {
+      // However the story ends: no watch beside it looks on, or tells of a breach, while what it watched is taken away.
+      this.scope.cancel();
+    }
     if (this.state.stop !== null) throw new CancelledFailure('stopped');
-    this.scope.cancel();
   }
 
   /** Keeps a watch beside the story: what it finds stops the release, and so does a watch that can watch no more. */

@@ -25,10 +25,12 @@ export async function sweep({ release, grace, because }: SweepInput): Promise<Sw
     { summary: 'Wait until every gateway has the stable route' },
     [{ ...tell(first), move: { to, weight: 0, phase: SWEEP_NUMBER, canarySince: null } }],
   );
-  if (remove !== null) {
+  const removeIt = async (): Promise<void> => {
+    if (remove === null) return;
     const step = { ...tell('The serving that nobody needs is removed'), serving: remove };
     await activities.removeServing.executeWithOptions({ summary: 'Remove the serving' }, [step]);
-  }
+  };
+  if (outcome === 'rolled-back') await removeIt();
   const last = tell(
     outcome === 'promoted' ? 'The candidate is the stable revision' : 'Nobody is on the candidate any more',
     true,
@@ -39,5 +41,7 @@ export async function sweep({ release, grace, because }: SweepInput): Promise<Sw
   await activities.notify.executeWithOptions({ summary: 'Tell people' }, [
     { ...last, event: 'swept', text: `The release was ended by a sweep, ${outcome}: ${reason}` },
   ]);
+  // As a promotion does by itself: the old serving keeps nobody from the next release.
+  if (outcome === 'promoted') await removeIt();
   return { release, outcome, reason };
 }

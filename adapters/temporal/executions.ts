@@ -12,6 +12,7 @@ const unfinished: Record<string, Exclude<UnfinishedEnd, 'unknown'>> = {
   TIMED_OUT: 'timed out',
   FAILED: 'failed',
   CANCELLED: 'cancelled',
+  COMPLETED: 'completed',
 };
 
 /** @param client asked for at each look: an activity's own client exists only while it runs */
@@ -20,7 +21,6 @@ export function createExecutions(client: () => Pick<Client, 'workflow'>): Execut
     async stateOf(workflowId) {
       try {
         const { status, closeTime } = await client().workflow.getHandle(workflowId).describe();
-        if (status.name === 'COMPLETED') return { kind: 'completed' };
         const how = unfinished[status.name];
         // A state that this version has no word for is none to act on.
         if (how === undefined || closeTime === undefined) return { kind: 'running' };

@@ -49,7 +49,8 @@ export async function* watchRelease(
       release = text;
       // Asked again at the next look when the workflow itself was silent.
       seen = view.live || description === null ? size : '';
-      if (view.endedAt !== null && description?.status.name !== 'RUNNING') {
+      // Its workflow may still remove what nobody needs any more.
+      if (view.endedAt !== null) {
         yield { event: 'end', data: view };
         return;
       }

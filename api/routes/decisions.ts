@@ -1,12 +1,17 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { MOST_CHARACTERS } from '../../domain/release/decisions.ts';
 import { digest } from '../../domain/release/parse.ts';
 import { approvers, holderOf, operators } from '../access.ts';
 import type { ApiContext } from '../context.ts';
 import { decide } from '../releases/decide.ts';
 import { releaseParams, releaseStatus } from '../schemas.ts';
 
-const reason = z.string().max(1_000).optional().describe('Kept in the history of the release');
+const reason = z
+  .string()
+  .max(MOST_CHARACTERS.reason)
+  .optional()
+  .describe('Kept in the history of the release');
 const decision = z.strictObject({ reason });
 
 const others = {

@@ -19,6 +19,7 @@ export interface DecisionContext {
 
 export interface DecisionRequest {
   by: string;
+  reason?: string | null | undefined;
   revision?: string | undefined;
   evidence?: string | undefined;
 }
@@ -29,6 +30,9 @@ export interface Refusal {
   field?: string;
   remedy: string;
 }
+
+/** What people type goes into the story, and with it into the input of every later activity: at most so many characters. */
+export const MOST_CHARACTERS = { by: 200, reason: 1_000 } as const;
 
 const refuse = (message: string, remedy: string, field?: string): Refusal => ({
   code: 'DECISION_REFUSED',
@@ -54,10 +58,23 @@ export function refusalOf(
       remedy: 'Give {"by": "name"}',
     };
   }
+  for (const field of ['by', 'reason'] as const) {
+    const text: unknown = request[field] ?? '';
+    const most = MOST_CHARACTERS[field];
+    if (typeof text === 'string' && text.length <= most) continue;
+    return {
+      code: 'INPUT_INVALID',
+      message: `${field} of ${name} is ${typeof text === 'string' ? `${text.length} characters long` : 'no text'}`,
+      field,
+      remedy: `Say it in at most ${most} characters`,
+    };
+  }
   // Aborting twice is aborting once, also when the first abort is through.
-  const ended = release.stage === 'done' || (release.stage === 'rolled-back' && name !== 'abort');
-  if (ended) return refuse(`the release has ended: it is ${release.stage}`, 'Start a new release');
+  if (release.stage === 'done') {
+    return refuse('the release is done: its candidate is the stable revision', 'Start a new release');
+  }
   if (name === 'abort') return null;
+  if (release.stage === 'rolled-back') return refuse('the release is rolled back', 'Start a new release');
   if (release.stopping || release.stage === 'rolling-back') {
     return refuse('the release is rolling back', 'Wait until it has ended');
   }
@@ -101,7 +118,7 @@ function approvalRefusal(request: DecisionRequest, release: DecisionContext): Re
     if (request[field] !== wanted) {
       return {
         code: 'SIGN_OFF_STALE',
-        message: `the sign-off names the ${field} ${request[field] ?? '(none)'}, the release stands at ${wanted}`,
+        message: `the sign-off names the ${field} ${String(request[field] ?? '(none)').slice(0, 100)}, the release stands at ${wanted}`,
         field,
         remedy: 'Read the evidence again and sign what it says now: slipway release explain',
       };

@@ -6,6 +6,7 @@ export const unfinishedEnds = {
   'timed out': 'its workflow timed out',
   failed: 'its workflow failed',
   cancelled: 'its workflow was cut off by a cancellation',
+  completed: 'its workflow completed without having ended it',
   unknown: 'Temporal does not know its workflow',
 } as const;
 export type UnfinishedEnd = keyof typeof unfinishedEnds;
@@ -13,8 +14,6 @@ export type UnfinishedEnd = keyof typeof unfinishedEnds;
 /** What Temporal says of a release's workflow. */
 export type WorkflowState =
   | { kind: 'running' }
-  /** It ran to its end: it has recorded the release's end itself, or whoever looked has read the store too early. */
-  | { kind: 'completed' }
   /** `at`: when it ended, ms since 1970. */
   | { kind: 'unfinished'; how: Exclude<UnfinishedEnd, 'unknown'>; at: number }
   /** Never heard of here, or forgotten. */
@@ -30,7 +29,8 @@ export interface LifeSigns {
 
 /**
  * How the release's workflow ended unfinished; null: it is to be left alone, for now at least. The grace (ms) lets the last attempts of a
- * dead workflow come to their end. A workflow that Temporal does not know may live in another namespace that the worker was not told of:
+ * dead workflow come to their end. One that completed has recorded the end before: if the store, read after `now`, has its release active
+ * all the same, a late attempt has claimed it again. A workflow that Temporal does not know may live in another namespace that the worker was not told of:
  * it counts as gone only when the store, too, has heard nothing of the release for longer than a living one is silent.
  */
 export function endOf(
@@ -41,7 +41,6 @@ export function endOf(
 ): UnfinishedEnd | null {
   switch (state.kind) {
     case 'running':
-    case 'completed':
       return null;
     case 'unfinished':
       return now - state.at >= grace ? state.how : null;

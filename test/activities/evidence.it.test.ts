@@ -197,6 +197,48 @@ describe('the watch of the guards', () => {
   });
 });
 
+describe('a hold of the canary', () => {
+  const UNTIL = ASKED_AT + HOUR;
+  const hold = (plan: ReleasePlan, guards: GuardLook, at: number, asked = ASKED_AT) =>
+    asAttempt(() => evidence(() => guards).holdCanary({ ...stepOf(plan.release), until: UNTIL }), {
+      asked,
+      after: ASKED_AT + at - asked,
+    });
+
+  it('is over when its time is, and the guards are measured then', async () => {
+    const plan = await canary();
+    const early = await notYet(hold(plan, fine, HOUR / 4));
+    assert.deepEqual(
+      [early.message, early.retryIn],
+      ['goes on in 45 min, if the guards can be measured then', 0.75 * HOUR],
+    );
+    await hold(plan, fine, HOUR);
+    const { looks } = await listLooks(db, plan.release);
+    assert.deepEqual(
+      looks.map(({ at }) => at.getTime()),
+      [UNTIL],
+    );
+  });
+
+  it('lasts while Prometheus does not answer or a guard is breached, and fails closed at the maximum age', async () => {
+    const plan = await canary();
+    const held = await notYet(hold(plan, unreachable, HOUR));
+    assert.match(held.message, /^holding: errors: .*Prometheus does not answer/);
+    assert.equal(held.retryIn, 10_000);
+    await notYet(hold(plan, bad, HOUR));
+    await notYet(hold(plan, unreachable, HOUR + DAY - 1));
+    await assert.rejects(hold(plan, unreachable, HOUR + DAY), (error) => {
+      assert.ok(error instanceof ApplicationFailure);
+      assert.deepEqual([error.type, error.nonRetryable], ['NOT_MEASURABLE', true]);
+      assert.match(error.message, /^the release could not go on for 1 d: .*Repair the measurement/);
+      return true;
+    });
+    // After a long pause it is asked again, and has the whole time again.
+    await notYet(hold(plan, unreachable, 3 * DAY, ASKED_AT + 3 * DAY));
+    await hold(plan, fine, 3 * DAY, ASKED_AT + 3 * DAY);
+  });
+});
+
 const mismatch = (field: RegExp) => (error: unknown) =>
   error instanceof SlipwayError &&
   error.code === 'EVIDENCE_MISMATCH' &&

@@ -4,7 +4,7 @@ import { ApplicationFailure } from '@temporalio/common';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
+import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
 import { dropLease, readGeneration, renewLease } from '../../store/routes.ts';
 import { getServing, withServingLock } from '../../store/servings.ts';
@@ -167,6 +167,36 @@ test('a serving stays while a route or another active release needs it; its last
   assert.equal(living().length, 1);
   assert.deepEqual(await endpoints(stable.candidateServing), []);
   await remove(third.release, stable.candidateServing);
+});
+
+test('a release that is being registered keeps the serving that it wants from a removal, and finds it answering', async (t) => {
+  const { provide, application, runtime, endpoints, remove, removeOnce } = world(t);
+  const own = releasesOn(db);
+  const old = await own.established({ application, runtime: runtime() }, provide);
+  const now = await own.established({ application, runtime: runtime(1, { 'max-num-seqs': 7 }) }, provide);
+  const waiting = async () => {
+    const { rows } = await db.query<{ count: number }>(
+      `select count(*) as count from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    return rows[0]?.count;
+  };
+  const { registering, removing } = await inTransaction(db, async (tx) => {
+    // It has the serving already, and not yet the application.
+    await tx.query(`select pg_advisory_xact_lock(hashtextextended('slipway release ' || $1, 0))`, [
+      `${application}-3`,
+    ]);
+    const registering = own.register({ application, runtime: runtime() });
+    await until('the registration waits', waiting, (count) => count === 1);
+    const removing = removeOnce(now.release, old.candidateServing);
+    await until('the removal waits', waiting, (count) => count === 2);
+    return { registering, removing };
+  });
+  assert.equal((await registering).sharesServing, true);
+  await removing;
+  assert.equal((await endpoints(old.candidateServing)).length, 1);
+  await own.end(`${application}-3`, 'rolled-back');
+  await remove(now.release, old.candidateServing);
+  assert.equal((await own.register({ application, runtime: runtime() })).sharesServing, false);
 });
 
 test('a serving goes only when every live gateway has acknowledged that it is gone (invariant 2)', async (t) => {

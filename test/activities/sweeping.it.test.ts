@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { ApplicationFailure } from '@temporalio/common';
 import { createSweepingActivities } from '../../activities/sweeping.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
 import type { SweepPlan, WorkflowState } from '../../domain/release/sweeping.ts';
 import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
-import { listEvents } from '../../store/releases.ts';
+import { activeRelease, endRelease, findRelease, listEvents } from '../../store/releases.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
@@ -87,6 +88,56 @@ test('beginning again says the same, and is in the audit once', async () => {
   assert.deepEqual([event?.actor, event?.details.how, more.length], ['sweeper', 'terminated', 0]);
 });
 
+test('an attempt to register that comes after the end claims nothing: no release has the application for ever', async () => {
+  const releases = releasesOn(db);
+  const application = 'ended-first';
+  await releases.established({ application });
+  const late = `${application}-2`;
+  await releases.end(late, 'rolled-back');
+  await assert.rejects(
+    releases.register({ application }),
+    (error) => error instanceof ApplicationFailure && error.type === 'RELEASE_KEY_REUSED',
+  );
+  assert.equal(await findRelease(db, late), null);
+  assert.equal(await activeRelease(db, application), null);
+  const next = await releases.register({ application });
+  await releases.end(next.release, 'rolled-back');
+});
+
+test('claim and end of one release wait for each other', async () => {
+  const releases = releasesOn(db);
+  const application = 'at-once';
+  await releases.established({ application });
+  const late = `${application}-2`;
+  const { claiming } = await inTransaction(db, async (tx) => {
+    await endRelease(
+      tx,
+      late,
+      { sequence: 1, stage: 'rolled-back', phase: 'Degraded', reason: null },
+      { outcome: 'rolled-back', at: new Date(ASKED_AT) },
+    );
+    const claiming = releases.register({ application });
+    claiming.catch(() => {});
+    await until('the claim waits', waitingForLocks, (count) => count === 1);
+    return { claiming };
+  });
+  await assert.rejects(claiming, ApplicationFailure);
+  assert.equal(await activeRelease(db, application), null);
+});
+
+test('a release that its completed workflow left active is swept, at once when somebody asks', async () => {
+  const releases = releasesOn(db);
+  const application = 'left-active';
+  await releases.established({ application });
+  const { release } = await releases.register({ application });
+  const completed: WorkflowState = { kind: 'unfinished', how: 'completed', at: ASKED_AT - 60_000 };
+  const begin = (grace: number) => asAttempt(() => sweepingWhere(completed).beginSweep({ release, grace }));
+  assert.equal(await begin(60_001), null);
+  const plan = await begin(0);
+  assert.deepEqual([plan?.outcome, plan?.to], ['rolled-back', 'withdrawn']);
+  assert.match(plan?.reason ?? '', /^its workflow completed without having ended it in /);
+});
+
 test('what runs again since it was found, and what has ended, is not swept and not fenced', async () => {
   const releases = releasesOn(db);
   const application = 'resumed';
@@ -95,7 +146,6 @@ test('what runs again since it was found, and what has ended, is not swept and n
   const begin = (state: WorkflowState, grace = 0) =>
     asAttempt(() => sweepingWhere(state).beginSweep({ release, grace }));
   assert.equal(await begin({ kind: 'running' }), null);
-  assert.equal(await begin({ kind: 'completed' }), null);
   assert.equal(await begin(terminated, 60_001), null);
   await releases.move(release, 'canary', 0.1);
   await releases.end(release, 'rolled-back');

@@ -123,6 +123,7 @@ function calmWorld(world: World): Omit<ReleaseActivities, 'registerRelease' | 'e
       if (world.verdict === null) throw notYet('412 of 1000 samples', 100);
       return { decision: world.verdict, evidence, summary: 'not worse' };
     },
+    holdCanary: async () => {},
     notify: async () => {},
   };
 }

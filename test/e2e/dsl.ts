@@ -12,6 +12,7 @@ import type { PendingActivity, ReleaseView } from '../../api/releases/read.ts';
 import type { ApiClient } from '../../cli/client.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import type { Stage } from '../../domain/words.ts';
+import { getRelease } from '../../store/releases.ts';
 import type { StoryLine } from '../../workflows/messages.ts';
 import { ownServing, type Policy, policy, prompt, type Size } from './documents.ts';
 import { countMoves } from './moves.ts';
@@ -81,8 +82,16 @@ export class Running {
     }
   }
 
+  /** The release has ended, and so has what its workflow had to tidy up after it. */
   async ended(): Promise<Seen> {
-    return this.reaches((seen) => seen.endedAt !== null);
+    const seen = await this.reaches((seen) => seen.endedAt !== null);
+    const { workflowId } = await getRelease(this.world.db, this.id);
+    // A sweep has ended it when its workflow did not.
+    await this.world.temporal.workflow
+      .getHandle(workflowId)
+      .result()
+      .catch(() => undefined);
+    return seen;
   }
 
   async story(): Promise<StoryLine[]> {

@@ -106,7 +106,7 @@ export async function dyingReleases() {
         application,
         runtime: flags === undefined ? runtime : { ...runtime, flags: { ...runtime.flags, ...flags } },
         policy: {
-          canary: { ...defaultPolicy.canary, minDuration: 100 },
+          canary: { ...defaultPolicy.canary, minDuration: 100, guards: [] },
           gate: { ...defaultPolicy.gate, horizons: [verdict === null ? HOUR : 100], lookEvery: 200 },
           signOff: { ...defaultPolicy.signOff, required: false },
           promotion: { steps: [0.5, 1], hold: 1 },

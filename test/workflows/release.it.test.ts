@@ -4,7 +4,7 @@ import { Client, WorkflowFailedError, WorkflowUpdateFailedError } from '@tempora
 import { ApplicationFailure } from '@temporalio/common';
 import { NativeConnection, type Worker, type WorkflowBundle } from '@temporalio/worker';
 import pino from 'pino';
-import type { ReleaseActivities } from '../../activities/contract.ts';
+import type { ReleaseActivities, Step } from '../../activities/contract.ts';
 import { notYet } from '../../activities/watch.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
 import { bundleWorkflows, createWorker, installRuntime } from '../../workers/worker.ts';
@@ -47,6 +47,7 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
       throw notYet('412 of 1000 samples', 50);
     },
     judgeCanary: async () => ({ decision: 'promote', evidence: 'sha256:evidence', summary: 'not worse' }),
+    holdCanary: async () => {},
     notify: async () => {},
     endRelease: async () => {},
     ...overrides,
@@ -70,7 +71,47 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
       return (activity as (step: never) => Promise<unknown>)(step);
     },
   ]);
-  return { effects, activities: Object.fromEntries(told) as ReleaseActivities };
+  return {
+    effects,
+    /** Without the looks, of which one may come late: it changes nothing. */
+    deeds: () => effects.filter((effect) => effect !== 'watchGuards' && effect !== 'holdCanary'),
+    activities: Object.fromEntries(told) as ReleaseActivities,
+  };
+}
+
+/** Guards that cannot be measured, but for the times that the test lets them be. */
+function unmeasuredGuards() {
+  const held: string[] = [];
+  let passes = 0;
+  return {
+    activities: {
+      holdCanary: async ({ progress }: Step): Promise<void> => {
+        if (passes > 0) {
+          passes -= 1;
+          return;
+        }
+        held.push(progress.stage);
+        throw notYet('holding: errors: Prometheus does not answer', 20);
+      },
+    },
+    /** Several more looks in this stage were in vain. */
+    async heldIn(stage: string): Promise<void> {
+      const before = held.length;
+      await eventually(() => held.slice(before).filter((seen) => seen === stage).length > 3);
+    },
+    async measuredOnce(): Promise<void> {
+      passes = 1;
+      await eventually(() => passes === 0);
+    },
+  };
+}
+
+async function eventually(is: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!(await is())) {
+    assert.ok(performance.now() < deadline, `not within 30 s: ${is}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }
 
 const input = { application: 'support-answers', prompt: 'support-answers@2', requester: 'ana' };
@@ -131,7 +172,7 @@ describe('release workflow', () => {
     }
   }
 
-  it('walks from registration to done, and frees the old serving last', async () => {
+  it('walks from registration to done, is free for the next release, and removes the old serving last', async () => {
     const w = world();
     await during(w, async (handle) => {
       await until(handle, 'sign-off');
@@ -140,25 +181,22 @@ describe('release workflow', () => {
       assert.equal(outcome.outcome, 'promoted');
       assert.equal(outcome.evidence, 'sha256:evidence');
     });
-    assert.deepEqual(
-      w.effects.filter((effect) => effect !== 'watchGuards'),
-      [
-        'registerRelease',
-        'checkPreflight',
-        'provideServing sha256:new',
-        'evaluateCandidate',
-        'planGate',
-        'moveTraffic canary 0.1',
-        'judgeCanary',
-        'notify',
-        'moveTraffic canary 0.25',
-        'moveTraffic canary 0.5',
-        'moveTraffic canary 1',
-        'moveTraffic promoted 0',
-        'removeServing sha256:old',
-        'endRelease promoted',
-      ],
-    );
+    assert.deepEqual(w.deeds(), [
+      'registerRelease',
+      'checkPreflight',
+      'provideServing sha256:new',
+      'evaluateCandidate',
+      'planGate',
+      'moveTraffic canary 0.1',
+      'judgeCanary',
+      'notify',
+      'moveTraffic canary 0.25',
+      'moveTraffic canary 0.5',
+      'moveTraffic canary 1',
+      'moveTraffic promoted 0',
+      'endRelease promoted',
+      'removeServing sha256:old',
+    ]);
   });
 
   it('evaluates before provisioning when a live serving can answer, and provisions nothing for a bad prompt', async () => {
@@ -208,7 +246,7 @@ describe('release workflow', () => {
       assert.equal(outcome.outcome, 'rolled-back');
       assert.match(outcome.reason, /errors 12 %/);
     });
-    assert.deepEqual(w.effects.slice(-3), [
+    assert.deepEqual(w.deeds().slice(-3), [
       'moveTraffic withdrawn 0',
       'removeServing sha256:new',
       'endRelease rolled-back',
@@ -222,14 +260,121 @@ describe('release workflow', () => {
     await during(w, async (handle) => {
       const outcome = await handle.result();
       assert.equal(outcome.outcome, 'rolled-back');
-      assert.match(outcome.reason, /HORIZONS_SPENT/);
+      assert.match(
+        outcome.reason,
+        /^GATE_HORIZONS_SPENT: the last horizon, 0.2 s after the canary began, .*gate\.horizons/,
+      );
     });
     assert.equal(w.effects.filter((effect) => effect === 'judgeCanary').length, 2);
     assert.ok(!w.effects.includes('moveTraffic canary 0.25'));
   });
 
+  it('raises no weight and ends no baking while the guards cannot be measured, and goes on by itself (invariant 4)', async () => {
+    const guards = unmeasuredGuards();
+    const w = world(guards.activities, { timing: { ...(await timing()), promotionSteps: [0.5, 1] } });
+    const lastMove = () => w.effects.findLast((effect) => effect.startsWith('moveTraffic'));
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      await handle.executeUpdate(updates.approve, { args: [approval] });
+      for (const [stage, move] of [
+        ['promoting', 'moveTraffic canary 0.1'],
+        ['promoting', 'moveTraffic canary 0.5'],
+        ['promoting', 'moveTraffic canary 1'],
+        ['baking', 'moveTraffic canary 1'],
+      ] as const) {
+        await guards.heldIn(stage);
+        assert.equal(lastMove(), move);
+        await guards.measuredOnce();
+      }
+      assert.equal((await handle.result()).outcome, 'promoted');
+    });
+  });
+
+  it('raises no weight when the guards come back while it is paused, and looks at them again when it is resumed', async () => {
+    const guards = unmeasuredGuards();
+    const w = world(guards.activities);
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      await handle.executeUpdate(updates.approve, { args: [approval] });
+      await guards.heldIn('promoting');
+      await handle.executeUpdate(updates.pause, { args: [{ by: 'ana' }] });
+      await guards.measuredOnce();
+      const looks = async () => ((await handle.describe()).raw.pendingActivities ?? []).length;
+      await eventually(async () => (await looks()) === 1);
+      assert.equal((await handle.query(queries.status)).weight.desired, 0.1);
+      await handle.executeUpdate(updates.resume, { args: [{ by: 'ana' }] });
+      await guards.heldIn('promoting');
+      assert.ok(!w.effects.includes('moveTraffic canary 0.25'));
+      await handle.executeUpdate(updates.abort, { args: [{ by: 'ben' }] });
+      await handle.result();
+    });
+  });
+
+  it('watches the guards no longer once it rolls back, for whatever reason', async () => {
+    let looksAtEnd = 0;
+    const w = world(
+      {
+        moveTraffic: async ({ move }) => {
+          if (move.to !== 'withdrawn') return;
+          looksAtEnd += 1;
+          if (looksAtEnd < 20) throw notYet('waiting for a gateway', 20);
+        },
+      },
+      { timing: { ...(await timing()), signOffTimeout: 100 } },
+    );
+    await during(w, async (handle) => {
+      const { reason } = await handle.result();
+      assert.match(reason, /^SIGN_OFF_TIMEOUT: nobody signed off within 0.1 s\. Start the release again/);
+    });
+    const after = w.effects.slice(w.effects.indexOf('moveTraffic withdrawn 0'));
+    // One attempt may have begun when it was cancelled.
+    assert.ok(after.filter((effect) => effect === 'watchGuards').length <= 1, after.join(', '));
+  });
+
+  it('ends only after a registration that was under way, so that nothing claims the application later', async () => {
+    const [begun, mayClaim] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    const w = world({
+      registerRelease: async (step) => {
+        begun.resolve();
+        await mayClaim.promise;
+        w.effects.push('claimed');
+        return world().activities.registerRelease(step);
+      },
+    });
+    await during(w, async (handle) => {
+      await begun.promise;
+      await handle.signal(signals.abort, { by: 'ana' });
+      await eventually(
+        async () => (await handle.query(queries.explain)).length > 0 && (await wasCancelled(handle)),
+      );
+      mayClaim.resolve();
+      assert.equal((await handle.result()).outcome, 'rolled-back');
+    });
+    assert.deepEqual(w.effects, ['registerRelease', 'claimed', 'endRelease rolled-back']);
+  });
+
+  it('refuses a reason without end, and tells of the first refused signals only', async () => {
+    const w = world();
+    await during(w, async (handle) => {
+      await until(handle, 'sign-off');
+      const endless = { by: 'ana', reason: 'x'.repeat(1_001) };
+      await assert.rejects(
+        handle.executeUpdate(updates.pause, { args: [endless] }),
+        WorkflowUpdateFailedError,
+      );
+      for (let count = 0; count < 30; count += 1) await handle.signal(signals.abort, endless);
+      await handle.signal(signals.approve, approval);
+      await handle.result();
+      const story = await handle.query(queries.explain);
+      const ignored = story.filter(({ text }) => text.startsWith('Ignored the signal abort'));
+      assert.equal(ignored.length, 20);
+      assert.match(ignored.at(-1)?.text ?? '', /not told$/);
+      assert.ok(story.every(({ text }) => text.length < 500));
+    });
+  });
+
   it('refuses a sign-off by the requester, a stale one and a second one before they reach history', async () => {
-    const w = world({}, { timing: { ...(await timing()), hold: 3_000 } });
+    const w = world(unmeasuredGuards().activities);
     await during(w, async (handle) => {
       await until(handle, 'sign-off');
       const refused = async (args: typeof approval, code: string) => {
@@ -325,24 +470,19 @@ describe('release workflow', () => {
         provisioning: 'provideServing',
         evaluating: 'evaluateCandidate',
         deciding: 'judgeCanary',
+        promoting: 'holdCanary',
+        baking: 'holdCanary',
       };
       const stuck = gates[stage];
       const w = world(
         stuck === undefined
           ? {}
           : {
-              [stuck]: async () => {
-                throw notYet('waiting', 20);
+              [stuck]: async ({ progress }: Step) => {
+                if (progress.stage === stage) throw notYet('waiting', 20);
               },
             },
-        {
-          timing: {
-            ...(await timing()),
-            horizons: [stage === 'canary' ? 60_000 : 50],
-            hold: stage === 'promoting' ? 60_000 : 10,
-            baking: stage === 'baking' ? 60_000 : 10,
-          },
-        },
+        { timing: { ...(await timing()), horizons: [stage === 'canary' ? 60_000 : 50] } },
       );
       await during(w, async (handle) => {
         if (stage === 'promoting' || stage === 'baking') {
@@ -358,12 +498,17 @@ describe('release workflow', () => {
       });
       const provisioned = w.effects.includes('provideServing sha256:new');
       const moved = w.effects.includes('moveTraffic canary 0.1');
-      assert.deepEqual(w.effects.slice(moved ? -3 : provisioned ? -2 : -1), [
+      assert.deepEqual(w.deeds().slice(moved ? -3 : provisioned ? -2 : -1), [
         ...(moved ? ['moveTraffic withdrawn 0'] : []),
         ...(provisioned ? ['removeServing sha256:new'] : []),
         'endRelease rolled-back',
       ]);
     });
+  }
+
+  async function wasCancelled(handle: Awaited<ReturnType<typeof start>>): Promise<boolean> {
+    const { events } = await handle.fetchHistory();
+    return events?.some((event) => event.activityTaskCancelRequestedEventAttributes) ?? false;
   }
 
   async function timing() {

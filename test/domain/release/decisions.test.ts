@@ -51,4 +51,23 @@ describe('the rule of decisions', () => {
     assert.equal(codeOf('abort', { stopping: true }), null);
     for (const by of ['', '  ', 7, undefined]) assert.equal(codeOf('abort', {}, { by }), 'INPUT_INVALID');
   });
+
+  it('takes words of a length that the story can carry, and repeats no others', () => {
+    const saying = (by: number, reason: unknown) =>
+      codeOf(
+        'abort',
+        {},
+        { by: 'b'.repeat(by), reason: typeof reason === 'number' ? 'r'.repeat(reason) : reason },
+      );
+    assert.deepEqual([saying(200, 1_000), saying(200, null)], [null, null]);
+    for (const [by, reason] of [
+      [201, 0],
+      [1, 1_001],
+      [1, {}],
+    ] as const) {
+      assert.equal(saying(by, reason), 'INPUT_INVALID');
+    }
+    const endless = { ...sound, evidence: 'e'.repeat(100_000) };
+    assert.ok((refusalOf('approve', endless, signing)?.message.length ?? 0) < 300);
+  });
 });

@@ -9,7 +9,18 @@ const signs = { lastSign: NOW - 10_000, lookEvery: 1_000 };
 describe('which workflows count as ended unfinished', () => {
   const cases: [what: string, state: WorkflowState, grace: number, expected: string | null][] = [
     ['one that runs', { kind: 'running' }, 0, null],
-    ['one that completed, and whose end may not be recorded yet', { kind: 'completed' }, 0, null],
+    [
+      'one that completed within the grace',
+      { kind: 'unfinished', how: 'completed', at: NOW - 99 },
+      100,
+      null,
+    ],
+    [
+      'one that completed, and left it',
+      { kind: 'unfinished', how: 'completed', at: NOW - 100 },
+      100,
+      'completed',
+    ],
     ['one that ended within the grace', { kind: 'unfinished', how: 'terminated', at: NOW - 99 }, 100, null],
     ['one that ended before it', { kind: 'unfinished', how: 'terminated', at: NOW - 100 }, 100, 'terminated'],
     ['one that timed out', { kind: 'unfinished', how: 'timed out', at: NOW - 100 }, 100, 'timed out'],
