@@ -186,6 +186,7 @@ export class Exchange {
       interrupted,
       streamed,
       finishReason,
+      // Nothing is checked yet: not a measured zero, and documented as such wherever violations are judged.
       violations: 0,
       latency: (performance.now() - started) / 1000,
       ttft: streamed && first !== null ? (first - started) / 1000 : null,

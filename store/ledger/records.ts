@@ -29,7 +29,7 @@ export interface SampleRecord {
   interrupted: boolean;
   streamed: boolean;
   finishReason: string | null;
-  /** Guardrail violations. */
+  /** Guardrail violations; always 0 yet, because nothing is checked. */
   violations: number;
   /** Seconds from arrival to the end. */
   latency: number;
