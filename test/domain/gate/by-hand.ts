@@ -115,7 +115,7 @@ export function planned(sigma: number, users: number, q: number): number {
 /** The argument at which a rising function reaches `target`. */
 export function solve(f: (x: number) => number, target: number, low: number, high: number): number {
   let [a, b] = [low, high];
-  for (let step = 0; step < 100; step += 1) {
+  for (let step = 0; step < 52; step += 1) {
     const middle = (a + b) / 2;
     if (f(middle) < target) a = middle;
     else b = middle;
@@ -135,7 +135,7 @@ function atMost(events: number, n: number, p: number): number {
           events * Math.log(x / (mode || 1)) + (n - events - 1) * (Math.log1p(-x) - Math.log1p(-mode)),
         );
   const integral = (from: number, to: number) => {
-    const steps = 2000;
+    const steps = 1000;
     const h = (to - from) / steps;
     let sum = density(from) + density(to);
     for (let step = 1; step < steps; step += 1) sum += density(from + step * h) * (step % 2 === 1 ? 4 : 2);

@@ -66,6 +66,6 @@ test('168 looks at a canary that is just as bad as is tolerated stop it in at mo
 });
 
 test('and stop one that is far worse', () => {
-  // Four standard errors of the whole week beyond the margin: all of 40 weeks.
+  // Six margins: of 40 weeks all are stopped.
   assert.equal(stops(0.12, 10), 10);
 });
