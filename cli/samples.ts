@@ -1,13 +1,14 @@
 import { createReadStream } from 'node:fs';
 import { parse as parseCsv } from 'csv-parse';
 import { SlipwayError } from '../domain/errors.ts';
-import { type CsvRow, CsvSamples } from '../domain/gate/csv.ts';
+import { type CsvRow, headerOf } from '../domain/gate/csv.ts';
+import { CsvSamples } from '../domain/gate/csv-judgement.ts';
 
 /** Reads a CSV file of samples row by row, so that it may be larger than memory. An error says which file it is about. */
 export async function samplesFile(file: string): Promise<CsvSamples> {
   const samples = new CsvSamples();
   const input = createReadStream(file);
-  const parser = parseCsv({ columns: true, skip_empty_lines: true, bom: true });
+  const parser = parseCsv({ columns: headerOf, skip_empty_lines: true, bom: true });
   input.on('error', (cause) => parser.destroy(cause)).pipe(parser);
   try {
     for await (const row of parser as AsyncIterable<CsvRow>) samples.add(row);

@@ -1,3 +1,5 @@
+import type { GatePlan } from '../domain/gate/types.ts';
+
 /** What the API answers, as far as the command line reads it; /openapi.json says the rest. */
 export interface Release {
   release: string;
@@ -37,4 +39,13 @@ export interface StoryLine {
 export interface Explanation {
   release: Release;
   story: StoryLine[];
+}
+
+/** What a release was judged by. */
+export interface Evidence {
+  release: string;
+  plan: { plan: GatePlan } | null;
+  canarySince: string | null;
+  weights: number[];
+  verdicts: { horizon: number; digest: string; judgedAt: string }[];
 }

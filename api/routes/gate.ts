@@ -8,7 +8,7 @@ import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
 import { findPlan, listLooks, listVerdicts } from '../../store/evidence.ts';
 import { readBaseline } from '../../store/gate-baseline.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
-import { getRelease } from '../../store/releases.ts';
+import { getRelease, loadSpec } from '../../store/releases.ts';
 import { readers } from '../access.ts';
 import type { ApiContext } from '../context.ts';
 import { releaseParams } from '../schemas.ts';
@@ -21,9 +21,19 @@ const verdict = z.strictObject({
   horizon: z.number().int(),
   digest: z.string().describe('What a sign-off names'),
   watermark: z.number().int().describe('The last batch of the ledger that the verdict saw'),
+  judgedAt: z.date(),
   decision,
   summary: z.string(),
   verdict: asRecorded,
+});
+const evidence = z.strictObject({
+  release: z.string(),
+  plan: plan.nullable(),
+  canarySince: z.date().nullable(),
+  weights: z
+    .array(z.number())
+    .describe("Share of users on the canary: the canary's, then each step of the promotion"),
+  verdicts: z.array(verdict),
 });
 const look = z.strictObject({ kind: z.enum(['guards', 'gate']), at: z.date(), look: asRecorded });
 
@@ -31,7 +41,7 @@ const tally = z.strictObject({ kept: z.number().int(), recomputed: z.number().in
 const verification = z.strictObject({
   release: z.string(),
   plan: z.string().describe('Digest of the plan'),
-  verdicts: z.array(verdict.omit({ summary: true, verdict: true })),
+  verdicts: z.array(verdict.omit({ judgedAt: true, summary: true, verdict: true })),
   looks: z.strictObject({ guards: tally, gate: tally }),
   reason: z.string().nullable().describe('Why the release ended'),
   stop: z
@@ -50,6 +60,14 @@ const verification = z.strictObject({
 export const gateRoutes =
   ({ database }: ApiContext): FastifyPluginAsyncZod =>
   async (app) => {
+    /** One verification at a time: each reads a release's samples again and again, which takes what gateways and releases need. */
+    let before: Promise<unknown> = Promise.resolve();
+    const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+      const result = before.then(work);
+      before = result.catch(() => {});
+      return result;
+    };
+
     app.get(
       '/v1/releases/:id/evidence',
       {
@@ -57,21 +75,26 @@ export const gateRoutes =
         schema: {
           summary: 'The plan of the gate and its verdicts',
           params: releaseParams,
-          response: {
-            200: z.strictObject({ release: z.string(), plan: plan.nullable(), verdicts: z.array(verdict) }),
-          },
+          response: { 200: evidence },
         },
       },
       async ({ params }) => {
-        const { id } = await getRelease(database, params.id);
-        const [stored, verdicts] = await Promise.all([findPlan(database, id), listVerdicts(database, id)]);
+        const { id, spec, canarySince } = await getRelease(database, params.id);
+        const [{ policy }, stored, verdicts] = await Promise.all([
+          loadSpec(database, spec),
+          findPlan(database, id),
+          listVerdicts(database, id),
+        ]);
         return {
           release: id,
           plan: stored && { ...stored, summary: planWords(stored.plan) },
-          verdicts: verdicts.map(({ horizon, digest, watermark, verdict }) => ({
+          canarySince,
+          weights: [policy.canary.weight, ...policy.promotion.steps],
+          verdicts: verdicts.map(({ horizon, digest, watermark, judgedAt, verdict }) => ({
             horizon,
             digest,
             watermark,
+            judgedAt,
             decision: verdict.decision,
             summary: stored === null ? verdict.decision : verdictWords(stored.plan, verdict),
             verdict,
@@ -116,7 +139,7 @@ export const gateRoutes =
               .number()
               .int()
               .min(0)
-              .max(100_000)
+              .max(100)
               .default(0)
               .describe(
                 'So many looks of the ledger that saw no harm as well, spread evenly; each reads all samples',
@@ -125,9 +148,15 @@ export const gateRoutes =
           response: { 200: verification },
         },
       },
-      async ({ params, query }) => {
-        const { id } = await getRelease(database, params.id);
-        return verifyEvidence(database, id, query.looks);
+      async ({ params, query }, reply) => {
+        const gone = new AbortController();
+        reply.raw.on('close', () =>
+          gone.abort(new SlipwayError('REQUEST_INVALID', 'whoever asked has not waited for the answer')),
+        );
+        return inTurn(async () => {
+          gone.signal.throwIfAborted();
+          return verifyEvidence(database, params.id, query.looks, gone.signal);
+        });
       },
     );
 

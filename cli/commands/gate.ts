@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import { SlipwayError } from '../../domain/errors.ts';
+import { evidenceDigest } from '../../domain/gate/evidence.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { plotGuard } from '../../domain/gate/text-plot.ts';
-import type { GatePlan, GatePolicy } from '../../domain/gate/types.ts';
-import { draftPolicy } from '../../domain/policy/parse.ts';
+import type { GatePlan } from '../../domain/gate/types.ts';
 import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
 import { EXIT } from '../exit.ts';
 import { policyFile, policyToWire } from '../files.ts';
+import { gateFile, type JudgeOptions, questionOf } from '../judging.ts';
 import { table } from '../output.ts';
 import { samplesFile } from '../samples.ts';
 import type { Explanation } from '../types.ts';
@@ -43,7 +44,7 @@ export function addGateCommands(program: Command): void {
     )
     .option(
       '--looks <count>',
-      'so many of the other looks at the ledger as well; each reads all samples',
+      'so many of the other looks at the ledger as well, at most 100; each reads all samples',
       '0',
     )
     .action(run(verify));
@@ -57,8 +58,22 @@ export function addGateCommands(program: Command): void {
 
   gate
     .command('judge <samples>')
-    .description('judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote')
-    .requiredOption('--policy <file>', 'policy file in YAML')
+    .description(
+      'judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote, with --release only on the verdict that it has',
+    )
+    .option('--policy <file>', 'policy file in YAML; the plan then knows of no earlier traffic')
+    .option('--plan <file>', 'plan, as `gate plan --json` prints it')
+    .option('--release <id>', "with the release's own plan, times and weights, asked from the API")
+    .option(
+      '--from <time>',
+      'when the canary began; else the first row says so, and --to the last: rows that a gap of more than a stratum (a day) parts from most others are then taken for a clock that jumped',
+    )
+    .option('--to <time>', 'up to when the data are complete')
+    .option(
+      '--phase <time=weight>',
+      'since then the weight was another one; once for each change',
+      (text: string, before: string[] = []) => [...before, text],
+    )
     .action(run(judge));
 }
 
@@ -132,14 +147,13 @@ async function plan(
   { api, output }: CommandContext,
   { file, fromLedger }: { file: string; fromLedger?: string },
 ): Promise<void> {
-  const policy = await policyFile(file);
   const made =
     fromLedger === undefined
-      ? planGate(gateOf(policy), null)
+      ? planGate(await gateFile(file), null)
       : (
           await api.call<{ plan: GatePlan }>('POST', '/v1/gate/plan', {
             application: fromLedger,
-            policy: policyToWire(policy),
+            policy: policyToWire(await policyFile(file)),
           })
         ).plan;
   output.result(made, () => {
@@ -149,14 +163,12 @@ async function plan(
   if (made.refusal !== null) process.exitCode = EXIT.refused;
 }
 
-async function judge(
-  { output }: CommandContext,
-  samples: string,
-  { policy: file }: { policy: string },
-): Promise<void> {
-  const policy = gateOf(await policyFile(file));
-  const { plan, verdict, looks } = (await samplesFile(samples)).judge(policy);
-  output.result({ verdict, plan, looks }, () => {
+async function judge({ api, output }: CommandContext, file: string, options: JudgeOptions): Promise<void> {
+  const { question, recorded } = await questionOf(api, options);
+  const samples = await samplesFile(file);
+  const { plan, verdict, looks, outside } = samples.judge(question);
+  const same = recorded && evidenceDigest(verdict) === recorded.digest;
+  output.result({ verdict, plan, looks, outside, recorded: recorded && { ...recorded, same } }, () => {
     for (const { guard } of plan.guards) {
       output.line(output.style('bold', guard));
       output.line(plotGuard(guard, looks, { width: 60 }));
@@ -166,11 +178,16 @@ async function judge(
     const colour =
       verdict.decision === 'promote' ? 'green' : verdict.decision === 'continue' ? 'yellow' : 'red';
     output.line(output.style(colour, verdictWords(plan, verdict)));
+    if (outside > 0) {
+      output.line(
+        `${outside} rows are dated outside of the canary; --from and --to say otherwise if they are right`,
+      );
+    }
+    if (recorded) {
+      const line = `the verdict of ${recorded.release} at horizon ${recorded.horizon + 1}`;
+      if (same) output.line(output.style('green', `${line} is the same, byte for byte`));
+      else output.line(output.style('red', `${line} is another one: ${recorded.digest}`));
+    }
   });
-  if (verdict.decision !== 'promote') process.exitCode = EXIT.refused;
-}
-
-function gateOf(input: Parameters<typeof draftPolicy>[0]): GatePolicy {
-  const { gate, canary } = draftPolicy(input);
-  return { ...gate, weight: canary.weight };
+  if (verdict.decision !== 'promote' || same === false) process.exitCode = EXIT.refused;
 }

@@ -53,8 +53,14 @@ export class SampleCollector {
 
   add(sample: GateSample): void {
     const { from, stratum: length, phases } = this.options;
+    const user = this.intern(sample.user);
+    const errored = sample.values.error === 1;
     if (!(sample.at >= from)) {
       this.outside[sample.arm] += 1;
+      // As in the ledger: whose first request is dated before the start is not counted as a user who came.
+      const early = { at: sample.at, arm: sample.arm, stratum: BEFORE };
+      this.first[user] = earlier(this.first[user], early);
+      if (errored) this.firstError[user] = earlier(this.firstError[user], early);
       return;
     }
     const phase = Math.max(
@@ -62,10 +68,9 @@ export class SampleCollector {
       phases.findLastIndex(({ since }) => since <= sample.at),
     );
     const stratum = stratumId({ at: sample.at, from, length, phase });
-    const user = this.intern(sample.user);
     const seen = { at: sample.at, arm: sample.arm, stratum };
     this.first[user] = earlier(this.first[user], seen);
-    if (sample.values.error === 1) this.firstError[user] = earlier(this.firstError[user], seen);
+    if (errored) this.firstError[user] = earlier(this.firstError[user], seen);
     const where = groupKey(sample.arm, stratum);
     const present = this.traffic.get(where) ?? new Set();
     this.traffic.set(where, present.add(user));
@@ -148,6 +153,9 @@ export class SampleCollector {
     return [...rows.values()];
   }
 }
+
+/** Stands for any stratum before the first. */
+const BEFORE = -1;
 
 interface Seen {
   at: number;

@@ -486,6 +486,52 @@ promotion: { steps: [1] }
     assert.match(stderr, /rows\[2\]\.time = "2026-01-05"/);
   });
 
+  it('refuses a column that is named twice', async () => {
+    await writeFile(
+      join(folder, 'twice.csv'),
+      'time,user,arm,quality:judge,quality:judge\n2026-01-05T00:00Z,u1,stable,0.5,0.1\n',
+    );
+    const { code, stderr } = await judge('twice.csv');
+    assert.equal(code, 1);
+    assert.match(stderr, /SAMPLES_INVALID: .*twice\.csv.*\n {2}field {3}rows\[1\]\.quality:judge/);
+  });
+
+  it('judges by a plan that was printed, in the time that is said', async () => {
+    const planned = await slipway(['gate', 'plan', '-f', join(folder, 'policy.yaml'), '--json']);
+    const file = join(folder, 'plan.json');
+    await writeFile(file, planned.stdout);
+    const byPlan = (...more: string[]) =>
+      slipway(['gate', 'judge', join(folder, 'same.csv'), '--plan', file, '--json', ...more]);
+    const [one, other] = await Promise.all([byPlan(), judge('same.csv', '--json')]);
+    assert.deepEqual(JSON.parse(one.stdout), JSON.parse(other.stdout));
+
+    const late = await byPlan('--from', '2026-01-05T06:00:00Z', '--to', '2026-01-05 12:00:00+00');
+    assert.equal(late.code, 1);
+    const { verdict, outside } = JSON.parse(late.stdout) as {
+      outside: number;
+      verdict: { decision: string; elapsed: number };
+    };
+    assert.deepEqual([verdict.decision, verdict.elapsed], ['invalid', 6 * 3_600_000]);
+    assert.equal(outside, 798, 'those of six hours but the last minute');
+  });
+
+  it('refuses times, phases and combinations that say nothing', async () => {
+    for (const [args, code, words] of [
+      [['--from', '2026-01-05'], 1, /INPUT_INVALID: --from has a time .*\n {2}field {3}from = "2026-01-05"/],
+      [['--from', '2026-01-05T00:00Z', '--to', '2026-01-05T00:00Z'], 1, /--to is not after --from/],
+      [['--phase', '2026-01-05T00:00Z'], 1, /--phase has a time/],
+      [['--phase', '2026-01-05T00:00Z=2'], 1, /has no weight/],
+      [['--phase', '2026-01-05T01:00Z=.2', '--phase', '2026-01-05T00:00Z=.3'], 1, /do not rise/],
+      [['--release', 'r'], 2, /one of --policy, --plan and --release/],
+    ] as const) {
+      const ended = await judge('same.csv', ...args);
+      assert.equal(ended.code, code, ended.stderr);
+      assert.match(ended.stderr, words);
+    }
+    const both = ['gate', 'judge', join(folder, 'same.csv'), '--release', 'r', '--from', '2026-01-05T00:00Z'];
+    assert.equal((await slipway(both)).code, 2);
+  });
+
   it('plans a policy, and asks the API only for an application', async () => {
     const local = await slipway(['gate', 'plan', '-f', join(folder, 'policy.yaml')]);
     assert.equal(local.code, 0, local.stderr);

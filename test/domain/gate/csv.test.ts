@@ -1,29 +1,38 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { describe, test } from 'node:test';
 import { SlipwayError } from '../../../domain/errors.ts';
-import { type CsvRow, judgeCsv, sampleOf } from '../../../domain/gate/csv.ts';
+import type { GateSample } from '../../../domain/gate/collect.ts';
+import { type CsvRow, headerOf, sampleOf } from '../../../domain/gate/csv.ts';
+import { CsvSamples, judgeCsv } from '../../../domain/gate/csv-judgement.ts';
 import { verdictText } from '../../../domain/gate/evidence.ts';
+import { parsePlan } from '../../../domain/gate/plan-file.ts';
 import { plotGuard } from '../../../domain/gate/text-plot.ts';
+import type { Verdict } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
-import { error, figures, planOf, policyOf, quality, START, week } from './fixtures.ts';
+import { DAY, error, figures, planOf, policyOf, quality, randomFrom, START, week } from './fixtures.ts';
 
 const metrics = [
   { ...quality, margin: 0.05 },
   { ...error, margin: 0.02 },
 ];
 const policy = policyOf({ metrics });
-const samples = [...week({ users: 4000, seed: 7 })].map(({ values: { latency, ...values }, ...sample }) => ({
-  ...sample,
-  values,
-}));
+const HOUR = 3_600_000;
 
-const rowsOf = (all: typeof samples): CsvRow[] =>
+/** Samples of these two metrics; scores are from 0 to 1. */
+function samplesOf(options: Parameters<typeof week>[0]): GateSample[] {
+  return [...week(options)].map(({ values, ...sample }) => {
+    const score = Math.min(1, Math.max(0, values['quality:judge'] ?? Number.NaN));
+    return { ...sample, values: { 'quality:judge': score, error: values.error ?? Number.NaN } };
+  });
+}
+const samples = samplesOf({ users: 4000, seed: 7 });
+
+const rowsOf = (all: readonly GateSample[]): CsvRow[] =>
   all.map(({ at, user, arm, values }) => ({
     time: new Date(at).toISOString(),
     user,
     arm,
-    'quality:judge': String(values['quality:judge']),
-    error: String(values.error),
+    ...Object.fromEntries(Object.entries(values).map(([metric, value]) => [metric, String(value)])),
   }));
 
 const good: CsvRow = { time: '2026-01-05T09:30:00Z', user: 'a', arm: 'stable', 'quality:judge': '0.5' };
@@ -54,6 +63,12 @@ test('a cell that cannot be read is named with its row, column, value and remedy
     [{ 'quality:judge': 'good' }, 'rows[3].quality:judge'],
     [{ speed: '1' }, 'rows[3].speed'],
     [{ user: ' ' }, 'rows[3].user'],
+    [{ time: '2026-02-30T09:30:00Z' }, 'rows[3].time'],
+    [{ time: '5 January 2026 10:00 Z' }, 'rows[3].time'],
+    [{ 'quality:judge': '0x1' }, 'rows[3].quality:judge'],
+    [{ 'quality:judge': '1_0' }, 'rows[3].quality:judge'],
+    [{ 'quality:judge': '80' }, 'rows[3].quality:judge'],
+    [{ 'quality:judge': '-0.1' }, 'rows[3].quality:judge'],
   ] as [CsvRow, string][]) {
     const caught = refusal({ ...good, ...change });
     assert.equal(caught.code, 'SAMPLES_INVALID');
@@ -61,6 +76,150 @@ test('a cell that cannot be read is named with its row, column, value and remedy
     assert.ok(caught.details.remedy);
   }
   assert.throws(() => judgeCsv([], policy), /no sample/);
+});
+
+test('a header that names a column twice is refused: one of them would not be judged', () => {
+  assert.deepEqual(headerOf(['time', 'user', 'arm', 'error']), ['time', 'user', 'arm', 'error']);
+  assert.throws(() => headerOf(['time', 'user', 'arm', 'error', 'error']), {
+    code: 'SAMPLES_INVALID',
+    details: { field: 'rows[1].error', value: 'error', remedy: 'Give each column a name of its own.' },
+  });
+});
+
+test('numbers are decimal, as programs and people write them', () => {
+  for (const [cell, value] of [
+    ['0.5', 0.5],
+    ['.5', 0.5],
+    ['1.', 1],
+    ['+5e-1', 0.5],
+    ['1E0', 1],
+  ] as const) {
+    assert.equal(sampleOf({ ...good, 'quality:judge': cell }, 2).values['quality:judge'], value);
+  }
+});
+
+describe('start and end of the data', () => {
+  const moved = (at: number): GateSample => ({ ...first, at });
+  const first = samples[0] ?? assert.fail();
+  const day = samplesOf({ users: 6000, seed: 7, days: 1, requestsPerDay: 6 });
+  const clocks = (verdict: Verdict) => verdict.reasons.filter(({ code }) => code === 'clock').length;
+
+  for (const [name, rows, elapsed] of [
+    ['one day and a row six days before', [...day, moved(START - 6 * DAY)], DAY],
+    ['one day and a row six days after', [...day, moved(START + 7 * DAY - 1000)], DAY],
+    ['a week and a row 30 days ahead', [...samples, moved(START + 37 * DAY)], 7 * DAY],
+    ['a week and a row a year back', [...samples, moved(START - 365 * DAY)], 7 * DAY],
+    [
+      'a week and a row a year ahead and one a year back',
+      [moved(START - 365 * DAY), ...samples, moved(START + 365 * DAY)],
+      7 * DAY,
+    ],
+  ] as [string, GateSample[], number][]) {
+    test(`are not decided by stray rows: ${name}`, () => {
+      const { verdict, outside } = judgeCsv(rowsOf(rows), policy, 1);
+      assert.deepEqual([verdict.decision, verdict.horizon.index, verdict.elapsed], ['invalid', 0, elapsed]);
+      assert.equal(clocks(verdict), 1);
+      assert.equal(outside, rows.length - (elapsed === DAY ? day.length : samples.length));
+    });
+  }
+
+  test('may be said; then what lies outside has a wrong clock, and a gap is not judged by its clock', () => {
+    const plan = planOf(metrics);
+    const judged = (rows: GateSample[], window: { from?: number; to?: number }) => {
+      const all = new CsvSamples();
+      for (const row of rowsOf(rows)) all.add(row);
+      return all.judge({ plan, looks: 1, ...window }).verdict;
+    };
+    const window = { from: START, to: START + 7 * DAY };
+    const sound = verdictText(judged(samples, {}));
+    assert.equal(verdictText(judged(samples, window)), sound);
+    // The last request came at 22:00: only the analyst knows that the data are complete.
+    const evening = samples.filter(({ at }) => at < START + 7 * DAY - 2 * HOUR);
+    assert.equal(judged(evening, {}).decision, 'continue');
+    assert.equal(judged(evening, window).decision, 'promote');
+    // A little late is no jump; a day is one.
+    const few = samples.slice(0, 3000);
+    const jumps = (rows: GateSample[], asked: typeof window | { from: number } | { to: number }) =>
+      clocks(judged(rows, asked));
+    assert.equal(jumps([...few, moved(START - 1000)], window), 0);
+    for (const at of [START - DAY, START - 61_000, START + 8 * DAY]) {
+      assert.equal(jumps([...few, moved(at)], window), 1);
+    }
+    const outage = few.filter(({ at }) => at < START + 2 * DAY || at >= START + 4 * DAY);
+    assert.equal(clocks(judged(outage, {})), 1);
+    assert.equal(jumps(outage, window), 0);
+    // With one end said, the other is where the rows end.
+    assert.equal(verdictText(judged(samples, { from: START })), sound);
+    assert.equal(verdictText(judged(samples, { to: START + 7 * DAY })), sound);
+    assert.equal(jumps([...few, moved(START + 37 * DAY)], { from: START }), 1);
+    assert.equal(jumps([...few, moved(START - 37 * DAY)], { to: START + 7 * DAY }), 1);
+    assert.equal(judged(few, { from: START + 30 * DAY }).decision, 'invalid');
+  });
+
+  test('a horizon is judged by what came before it', () => {
+    const ten = samplesOf({ users: 4000, seed: 7, days: 10 });
+    const { verdict, looks } = judgeCsv(rowsOf(ten), policy, 2);
+    assert.equal(verdict.elapsed, 7 * DAY);
+    assert.deepEqual(
+      looks.map(({ elapsed }) => elapsed / DAY),
+      [3.5, 7],
+    );
+    const before = ten.filter(({ at }) => at < START + 7 * DAY);
+    assert.equal(verdictText(verdict), verdictText(judgeCsv(rowsOf(before), policy, 1).verdict));
+    const weeks = samplesOf({ users: 2000, seed: 7, days: 15 });
+    assert.equal(judgeCsv(rowsOf(weeks), policy, 1).verdict.horizon.index, 1);
+  });
+});
+
+test('a ramped weight is judged phase by phase', () => {
+  const random = randomFrom(2);
+  const ramp = [0.1, 0.5];
+  const since = START + 3.5 * DAY;
+  const rows: GateSample[] = [];
+  for (let user = 0; user < 4000; user += 1) {
+    const share = random();
+    for (let day = 0; day < 7; day += 1) {
+      const at = START + day * DAY + Math.floor(random() * DAY);
+      const score = 0.6 + 0.05 * day + 0.1 * (random() - 0.5);
+      const weight = ramp[at < since ? 0 : 1] ?? 0;
+      rows.push({
+        at,
+        user: `u${user}`,
+        arm: share < weight ? 'canary' : 'stable',
+        values: { 'quality:judge': score },
+      });
+    }
+  }
+  const all = new CsvSamples();
+  for (const row of rowsOf(rows)) all.add(row);
+  const plan = planOf([quality]);
+  const { verdict } = all.judge({ plan, phases: [{ since, weight: 0.5 }], looks: 1 });
+  assert.equal(verdict.decision, 'promote');
+  assert.ok(
+    Math.abs(verdict.guards[0]?.estimate ?? 1) < 0.005,
+    'better days did not pass for a better canary',
+  );
+  // Without its phases the ramp is a broken sample ratio.
+  assert.equal(all.judge({ plan, looks: 1 }).verdict.decision, 'invalid');
+});
+
+test('a plan is read as it was printed, and refused with what is wrong', () => {
+  const plan = planOf(metrics);
+  assert.deepEqual(parsePlan(JSON.stringify(plan)), plan);
+  for (const [broken, field] of [
+    ['{', 'line 1, column 2'],
+    ['{}', 'version'],
+    [JSON.stringify({ ...plan, guards: [] }), 'guards'],
+    [JSON.stringify({ ...plan, policy: { ...plan.policy, weight: 2 } }), 'policy.weight'],
+  ] as const) {
+    assert.throws(
+      () => parsePlan(broken),
+      (error: SlipwayError) => {
+        assert.deepEqual([error.code, error.details.field], ['INPUT_INVALID', field]);
+        return error.details.remedy !== undefined;
+      },
+    );
+  }
 });
 
 test('an empty cell was not measured, NaN could not be: the gate says so', () => {
@@ -81,7 +240,7 @@ test('an empty cell was not measured, NaN could not be: the gate says so', () =>
 });
 
 test('the picture shows the interval leaving the limit behind, and the look that stops a harm', () => {
-  const { looks } = judgeCsv(rowsOf([...week({ users: 4000, seed: 7, harm: 0.12 })]), policy, 14);
+  const { looks } = judgeCsv(rowsOf(samplesOf({ users: 4000, seed: 7, harm: 0.12 })), policy, 14);
   const picture = plotGuard('quality:judge', looks);
   const lines = picture.split('\n');
   assert.equal(lines.length, 16);

@@ -1,0 +1,117 @@
+import { SlipwayError } from '../errors.ts';
+import type { Arm } from '../words.ts';
+import { SampleCollector } from './collect.ts';
+import { type CsvRow, sampleOf } from './csv.ts';
+import { type AskedWindow, csvWindow } from './csv-window.ts';
+import { figuresOf } from './in-memory.ts';
+import { look } from './look.ts';
+import { planGate } from './plan.ts';
+import { SampleTable } from './sample-table.ts';
+import type { GateFigures, GatePlan, GatePolicy, Look, UnusableSamples, Verdict } from './types.ts';
+import { judge } from './verdict.ts';
+
+export interface CsvQuestion extends AskedWindow {
+  plan: GatePlan;
+  /** 0-based; left out: the last one that the data reach (the first if they reach none: the verdict says so). */
+  horizon?: number | undefined;
+  /** Other weights than the plan's, and since when (ms since 1970), rising: a ramp. */
+  phases?: readonly { since: number; weight: number }[] | undefined;
+  /** How many looks, at evenly spaced times, for the picture. */
+  looks?: number | undefined;
+}
+
+export interface CsvJudgement {
+  plan: GatePlan;
+  figures: GateFigures;
+  verdict: Verdict;
+  looks: Look[];
+  /** Rows that are dated where no canary was: the verdict's reason `clock`. */
+  outside: number;
+}
+
+const LOOKS = 28;
+
+/** Takes the rows of a file one after the other, in any order of their times, and judges them. */
+export class CsvSamples {
+  readonly #table = new SampleTable();
+
+  /** Throws SAMPLES_INVALID for a cell that cannot be read, with its row (the header is row 1), column, value and remedy. */
+  add(row: CsvRow): void {
+    this.#table.add(sampleOf(row, this.#table.length + 2));
+  }
+
+  /** The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if there is no sample. */
+  judge({ plan, from, to, horizon: asked, phases = [], looks = LOOKS }: CsvQuestion): CsvJudgement {
+    const table = this.#table;
+    if (table.length === 0) {
+      const remedy = 'Give it at least one row below the header.';
+      throw new SlipwayError('SAMPLES_INVALID', 'the file holds no sample', { remedy });
+    }
+    const { metrics, stratum, weight } = plan.policy;
+    const order = table.inTime();
+    const times = Float64Array.from(order, (row) => table.timeOf(row));
+    const window = csvWindow(times, stratum, { from, to });
+    const reached = plan.horizons.findLastIndex(({ after }) => window.from + after <= window.to);
+    const horizon = asked ?? Math.max(0, reached);
+    const end = Math.min(window.to, window.from + (plan.horizons[horizon]?.after ?? 0));
+
+    const collector = new SampleCollector({
+      from: window.from,
+      stratum,
+      phases: [{ since: window.from, weight }, ...phases],
+      metrics,
+    });
+    // Rows from after the end; those from before the start are counted by the collector.
+    const ahead: Record<Arm, number> = { stable: 0, canary: 0 };
+    const rows = order.filter((row) => {
+      const at = table.timeOf(row);
+      if (at < window.from || window.holds(at)) return true;
+      ahead[table.sample(row).arm] += 1;
+      return false;
+    });
+    const figuresAt = (until: number): GateFigures => {
+      const data = collector.finish(until);
+      for (const arm of ['stable', 'canary'] as const) addOutside(data.totals.unusable, arm, ahead[arm]);
+      return figuresOf(metrics, data);
+    };
+    let next = 0;
+    const collectUntil = (until: number) => {
+      for (let row = rows[next]; row !== undefined && table.timeOf(row) < until; row = rows[next]) {
+        const sample = table.sample(row);
+        // A clock that is a little behind: the gateway counts the request with the first ones, too.
+        const at = window.holds(sample.at) ? Math.max(sample.at, window.from) : sample.at;
+        collector.add({ ...sample, at });
+        next += 1;
+      }
+    };
+    const pictures: Look[] = [];
+    for (let step = 1; step <= looks; step += 1) {
+      const until = window.from + ((end - window.from) * step) / looks;
+      collectUntil(until);
+      pictures.push(look(plan, figuresAt(until), until));
+    }
+    collectUntil(end);
+    const figures = figuresAt(end);
+    const verdict = judge(plan, figures, horizon);
+    const outside = figures.totals.unusable.reduce(
+      (sum, { reason, n }) => sum + (reason === 'outside-window' ? n : 0),
+      0,
+    );
+    return { plan, figures, verdict, looks: pictures, outside };
+  }
+}
+
+function addOutside(unusable: UnusableSamples[], arm: Arm, n: number): void {
+  if (n === 0) return;
+  const reason = 'outside-window';
+  const known = unusable.find((row) => row.arm === arm && row.reason === reason);
+  if (known) known.n += n;
+  else unusable.push({ metric: '*', arm, reason, n });
+}
+
+/** `CsvSamples` for rows that are all there, with a plan that knows no earlier traffic. */
+export function judgeCsv(rows: Iterable<CsvRow>, policy: GatePolicy, looks?: number): CsvJudgement {
+  const samples = new CsvSamples();
+  for (const row of rows) samples.add(row);
+  return samples.judge({ plan: planGate(policy, null), looks });
+}
