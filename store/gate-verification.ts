@@ -73,23 +73,32 @@ interface Subject {
 }
 
 /**
- * Makes the evidence of a release again and compares it byte for byte with what is stored. @param others so many looks of the ledger that saw
- * no harm, spread evenly over the time; each reads all samples up to it
+ * Makes the evidence of a release again and compares it byte for byte with what is stored.
+ * @param others so many looks of the ledger that saw no harm, spread evenly over the time; each reads all samples up to it
+ * @param signal ends it, before the next verdict or look, with its reason
  * @throws SlipwayError EVIDENCE_MISMATCH at the first difference, its path in `field`; NOT_FOUND if nothing was judged or looked at
  */
-export async function verifyEvidence(db: Database, id: string, others = 0): Promise<Verification> {
+export async function verifyEvidence(
+  db: Database,
+  id: string,
+  others = 0,
+  signal?: AbortSignal,
+): Promise<Verification> {
   const row = await getRelease(db, id);
   const { policy } = await loadSpec(db, row.spec);
   const { plan, digest } = await getPlan(db, id);
   compare('plan digest', digest, digestOf(plan));
   if (row.canarySince === null) throw nothingYet(id);
   const subject: Subject = { release: id, policy, plan, from: row.canarySince.getTime() };
-  const verdicts = await verdictsAgain(db, subject);
+  const verdicts = await verdictsAgain(db, subject, signal);
   const looks = guardsVerified(await allLooks(db, id), subject, row.reason);
   if (verdicts.length === 0 && looks.guards.kept + looks.gates.length === 0) throw nothingYet(id);
   const stop = await stoppingLook(db, id, looks.stops);
   const chosen = chosenOf(looks.gates, stop?.gate ?? null, others);
-  for (const look of chosen) await gateAgain(db, subject, look);
+  for (const look of chosen) {
+    signal?.throwIfAborted();
+    await gateAgain(db, subject, look);
+  }
   return {
     release: id,
     plan: digest,
@@ -111,9 +120,11 @@ function nothingYet(release: string): SlipwayError {
 async function verdictsAgain(
   db: Database,
   { release, policy, plan, from }: Subject,
+  signal: AbortSignal | undefined,
 ): Promise<VerifiedVerdict[]> {
   const verified: VerifiedVerdict[] = [];
   for (const stored of await verdictRows(db, release)) {
+    signal?.throwIfAborted();
     const { horizon, watermark, judgedAt } = stored;
     const after = plan.horizons[horizon]?.after ?? Number.NaN;
     const window = windowOf(release, policy, { from, to: from + after, seenAt: judgedAt.getTime() });

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
+import { SlipwayError } from '../../domain/errors.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { draftPolicy } from '../../domain/policy/parse.ts';
 import { policyInputSchema } from '../../domain/policy/schema.ts';

@@ -339,6 +339,8 @@ describe('the verdict', () => {
     await record(db, canaryTraffic(traffic(plan)));
     await judge(plan, fine, WEEK + HOUR);
     await verifyEvidence(db, plan.release);
+    const gone = AbortSignal.abort(new Error('nobody waits'));
+    await assert.rejects(verifyEvidence(db, plan.release, 0, gone), /nobody waits/);
     const experiment = '(select id from experiments where release = $1)';
 
     const changed = `update samples set failed = not failed
