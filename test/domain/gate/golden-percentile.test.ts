@@ -187,6 +187,23 @@ test('two days of different users: differences and variances by the Mantel–Hae
   near(estimate.guardSe, Math.sqrt(sum((hand) => hand.guard ** 2, 2)), 0.01);
 });
 
+test('a day counts from two users of each arm on', () => {
+  const q = 'quality:judge';
+  const first = crowd(q, { stable: around(100, 0.3, 0.1), canary: around(50, 0.35, 0.3) });
+  const differenceWith = (canary: number[]) => {
+    const days = [first, crowd(q, { stable: around(10, 0.8, 0.1), canary })];
+    const estimate = estimateOf(quality, figures(oneDayEach(days), [quality], { weight: 1 / 3 }));
+    assert.ok(typeof estimate === 'object');
+    return { estimate: estimate.difference, second: compared(days[1] ?? [], q).d };
+  };
+  const { d } = compared(first, q);
+  near(differenceWith([0.1]).estimate, d);
+  const { estimate, second } = differenceWith([0.1, 0.2]);
+  // 50 · 100 / 150 against 2 · 10 / 12.
+  const [one, other] = [100 / 3, 5 / 3];
+  near(estimate, (one * d + other * second) / (one + other));
+});
+
 test('p95 over two days: the percentile of the mix that both arms would have seen', () => {
   const of = (places: Users, arm: Arm) => peopleOf({ stable: [], canary: [], [arm]: places });
   const days = [
