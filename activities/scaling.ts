@@ -197,5 +197,6 @@ export async function refuseIfWithdrawn(db: Queryable, release: string): Promise
   throw new SlipwayError('SERVING_FAILED', `release ${release} needs no serving any more: ${why}`, {
     field: 'release',
     value: release,
+    remedy: 'Nothing is to be done: this attempt came late',
   });
 }

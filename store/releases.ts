@@ -33,14 +33,21 @@ export async function saveSpec(db: Queryable, spec: ReleaseSpec): Promise<string
   return digest;
 }
 
+/** @throws SlipwayError NOT_FOUND */
 export async function loadSpec(db: Queryable, digest: string): Promise<ReleaseSpec> {
   const { rows } = await db.query<{ content: ReleaseSpec }>(
     'select content from release_specs where digest = $1',
     [digest],
   );
   const row = rows[0];
-  if (row === undefined)
-    throw new SlipwayError('RELEASE_NOT_FOUND', `no release spec has the digest ${digest}`);
+  if (row === undefined) {
+    throw new SlipwayError('NOT_FOUND', `no release spec has the digest ${digest}`, {
+      field: 'spec',
+      value: digest,
+      remedy:
+        "Leave it out to take the application's last one, or start the release from a file, which stores it",
+    });
+  }
   return row.content;
 }
 
@@ -178,7 +185,7 @@ export async function recordCanarySince(db: Queryable, id: string, since: Date):
 
 /**
  * Fences the release's moves of traffic: an attempt of an earlier move that comes late is refused.
- * @throws SlipwayError ROUTE_CONFLICT
+ * @throws SlipwayError ROUTE_CONFLICT, RELEASE_NOT_FOUND
  */
 export async function fenceMoves(db: Queryable, id: string, move: number): Promise<void> {
   const { rowCount } = await db.query(
@@ -186,6 +193,7 @@ export async function fenceMoves(db: Queryable, id: string, move: number): Promi
     [id, move],
   );
   if (rowCount === 1) return;
+  await getRelease(db, id);
   throw new SlipwayError('ROUTE_CONFLICT', 'a later move of this release was made already', {
     field: 'phase',
     value: move,

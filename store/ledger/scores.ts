@@ -45,6 +45,7 @@ export async function attachScores(db: Database, scores: readonly Score[]): Prom
       throw new SlipwayError('INPUT_INVALID', `a score must be from 0 to 1, not ${score.score}`, {
         field: `scores[${index}].score`,
         value: score.score,
+        remedy: 'Scale it to 0 (worst) to 1 (best)',
       });
     }
     if (!named.test(score.evaluator)) {

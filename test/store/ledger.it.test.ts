@@ -277,7 +277,10 @@ describe('scores', () => {
     for (const score of [-0.01, 1.01, Number.NaN]) {
       await assert.rejects(
         attachScores(db, [{ request: randomUUID(), evaluator: 'judge', score }]),
-        (error: unknown) => error instanceof SlipwayError && error.code === 'INPUT_INVALID',
+        (error: unknown) =>
+          error instanceof SlipwayError &&
+          error.code === 'INPUT_INVALID' &&
+          error.details.remedy !== undefined,
       );
     }
   });
