@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { cancellationSignal, heartbeat } from '@temporalio/activity';
+import { activityInfo, cancellationSignal, heartbeat } from '@temporalio/activity';
 import type { Logger } from 'pino';
 import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
@@ -27,7 +27,7 @@ import {
 import type { ReleaseActivities, Step } from './contract.ts';
 import { refuseSmallEngines } from './engines.ts';
 import { applyWhole, floorNow, raiseToFloor, refuseIfWithdrawn, scale } from './scaling.ts';
-import { finalErrors, isFirstAttempt, notYet, passingErrors, watchedFor } from './watch.ts';
+import { finalErrors, isFirstAttempt, notYet, now, passingErrors, watchedFor } from './watch.ts';
 
 /** How soon a watch of a serving looks again, in ms. */
 const LOOK_AGAIN_MS = 1_000;
@@ -35,7 +35,7 @@ const LOOK_AGAIN_MS = 1_000;
 /** How long one attempt follows a serving's changes before it says "not yet"; each one is told in its heartbeat. */
 const FOLLOW_MS = 5_000;
 
-/** Requests that a serving still holds when its removal has waited so long, in ms, are given up. */
+/** Requests that a serving still holds so long, in ms, after the last gateway has let go of it are given up. */
 const DRAIN_MS = 120_000;
 
 const HEARTBEAT_MS = 5_000;
@@ -127,12 +127,12 @@ export async function removeUnneeded(
   digest: string,
   except: string | null,
 ): Promise<{ usedBy: string[] }> {
-  const remove = () =>
+  const remove = (tell: (progress: Draining) => void) =>
     withServingLock(db, digest, async () => {
       const { applications, releases } = await withdrawUnneeded(db, digest, except);
       const usedBy = [...applications, ...releases];
       if (usedBy.length > 0) return { usedBy, waitFor: null };
-      const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest));
+      const waitFor = (await laggards(db)) ?? (await requestsInFlight(adapter, digest, drainingSince(tell)));
       if (waitFor === null) await adapter.remove(digest);
       return { usedBy, waitFor };
     });
@@ -217,11 +217,11 @@ async function sizedAtFirst(deps: ServingDeps, tx: Queryable, digest: string): P
  * Heartbeats while the work goes on: ending replicas can take longer than a dead worker may go unnoticed. What the work tells stands in
  * the heartbeat's details, where the Temporal UI shows it on the pending activity.
  */
-async function alive<T>(
-  work: (tell: (progress: string) => void) => Promise<T>,
+async function alive<T, Progress = string>(
+  work: (tell: (progress: Progress) => void) => Promise<T>,
   errors: typeof finalErrors = finalErrors,
 ): Promise<T> {
-  let last: string | undefined;
+  let last: unknown = activityInfo().heartbeatDetails;
   const beat = (): void => heartbeat(last);
   const timer = setInterval(beat, HEARTBEAT_MS);
   try {
@@ -245,9 +245,27 @@ async function laggards(db: Database): Promise<string | null> {
   return null;
 }
 
+/** What a removal tells in its heartbeat. */
+interface Draining {
+  /** When every gateway had let go of the serving, ms of the server's clock. */
+  drainingSince: number;
+}
+
+/** The heartbeat carries it to the later attempts: the time that slow gateways took is none in which requests could end. */
+function drainingSince(tell: (progress: Draining) => void): number {
+  const told = activityInfo().heartbeatDetails as Partial<Draining> | null | undefined;
+  const since = told?.drainingSince ?? now();
+  tell({ drainingSince: since });
+  return since;
+}
+
 /** A replica that does not say how many it has is not waited for. */
-async function requestsInFlight(adapter: ServingAdapter, digest: string): Promise<string | null> {
-  if (watchedFor() > DRAIN_MS) return null;
+async function requestsInFlight(
+  adapter: ServingAdapter,
+  digest: string,
+  since: number,
+): Promise<string | null> {
+  if (now() - since > DRAIN_MS) return null;
   const { endpoints } = await adapter.observe(digest);
   const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
   const requests = engines.reduce((sum, engine) => sum + (engine?.inFlight ?? 0), 0);

@@ -223,15 +223,23 @@ test('a serving goes only when every live gateway has acknowledged that it is go
   assert.equal(living().length, 0);
 });
 
-test('requests in flight come to their end first, within bounds', async (t) => {
+test('requests in flight come to their end first, within bounds that begin when no gateway sends any more', async (t) => {
   const { provide, removeOnce, application, runtime, living } = world(t);
   const plan = await releases.register({ application, runtime: runtime(2, { 'in-flight': 3 }) });
   await provide(plan.release, plan.candidateServing);
+  let told: unknown;
+  const removeAfter = (after: number) =>
+    removeOnce(plan.release, plan.candidateServing, { after, told, heard: (details) => (told = details) });
+  const gateway = 'one-that-takes-long';
+  t.after(() => dropLease(db, gateway));
+  await renewLease(db, gateway, (await readGeneration(db)) - 1);
+  await assert.rejects(removeAfter(0), failureWith('NOT_YET', /waiting for gateways to let go/, false));
+  await renewLease(db, gateway, await readGeneration(db));
   const inFlight = failureWith('NOT_YET', /waiting for 6 requests in flight/, false);
-  await assert.rejects(removeOnce(plan.release, plan.candidateServing, { after: 0 }), inFlight);
-  await assert.rejects(removeOnce(plan.release, plan.candidateServing, { after: 119_000 }), inFlight);
+  await assert.rejects(removeAfter(121_000), inFlight);
+  await assert.rejects(removeAfter(240_000), inFlight);
   assert.equal(living().length, 2);
-  await removeOnce(plan.release, plan.candidateServing, { after: 121_000 });
+  await removeAfter(242_000);
   assert.equal(living().length, 0);
 });
 

@@ -12,6 +12,8 @@ export interface Attempt {
   after?: number;
   /** When it was asked for, ms since 1970; ASKED_AT unless said. */
   asked?: number;
+  /** What an earlier attempt told last in its heartbeat. */
+  told?: unknown;
   /** Hears the details of its heartbeats. */
   heard?: (details: unknown) => void;
 }
@@ -19,7 +21,7 @@ export interface Attempt {
 /** Runs an activity's code as one attempt of an activity, without a server. */
 export function asAttempt<T>(
   work: () => Promise<T>,
-  { attempt = 1, after = 0, asked = ASKED_AT, heard = () => {} }: Attempt = {},
+  { attempt = 1, after = 0, asked = ASKED_AT, told, heard = () => {} }: Attempt = {},
 ): Promise<T> {
   const info = {
     activityId: '1',
@@ -27,6 +29,7 @@ export function asAttempt<T>(
     attempt,
     scheduledTimestampMs: asked,
     currentAttemptScheduledTimestampMs: asked + after,
+    heartbeatDetails: told,
   } as Info;
   const silent = () => {};
   const log = { log: silent, trace: silent, debug: silent, info: silent, warn: silent, error: silent };
@@ -43,10 +46,14 @@ export async function watched<T>(
   pauseMs = 20,
 ): Promise<T> {
   let after = 0;
+  let last: unknown;
   for (let attempt = 1; attempt < 2_000; attempt++) {
     try {
-      const heard = (details: unknown) => (typeof details === 'string' ? told(details) : undefined);
-      return await asAttempt(work, { attempt, after, heard });
+      const heard = (details: unknown) => {
+        last = details;
+        if (typeof details === 'string') told(details);
+      };
+      return await asAttempt(work, { attempt, after, told: last, heard });
     } catch (error) {
       if (!(error instanceof ApplicationFailure) || error.type !== NOT_YET) throw error;
       told(error.message);
