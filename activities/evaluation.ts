@@ -1,8 +1,8 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { Logger } from 'pino';
-import type { AskEndpoint } from '../adapters/endpoint/ask.ts';
 import type { Judge } from '../adapters/judge/judge.ts';
+import type { AskEndpoint } from '../adapters/vllm/ask.ts';
 import { digestOf } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import {

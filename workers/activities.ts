@@ -12,11 +12,11 @@ import { createReleaseActivities } from '../activities/releases.ts';
 import { createServingActivities } from '../activities/serving.ts';
 import { createSweepingActivities } from '../activities/sweeping.ts';
 import { createTrafficActivities } from '../activities/traffic.ts';
-import { createAskEndpoint } from '../adapters/endpoint/ask.ts';
 import type { Judge } from '../adapters/judge/judge.ts';
 import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter } from '../adapters/serving/adapter.ts';
 import { createExecutions } from '../adapters/temporal/executions.ts';
+import { createAskEndpoint } from '../adapters/vllm/ask.ts';
 import type { Database } from '../store/database.ts';
 import type { HousekeepingActivities } from './worker.ts';
 

@@ -81,8 +81,6 @@ const schema = z.strictObject({
 
 /** temporal.yaml as it is used; durations are milliseconds. */
 export type Topology = z.output<typeof schema>;
-/** Limits of one worker process, named as the SDK's worker options; times in milliseconds. */
-export type WorkerLimits = Topology['taskQueue']['worker'];
 
 /** Parses temporal.yaml. Throws TOPOLOGY_INVALID naming the field, the value and the remedy. */
 export function parseTopology(text: string): Topology {

@@ -7,8 +7,8 @@ import {
   type EvaluationDeps,
   evaluateRelease,
 } from '../../activities/evaluation.ts';
-import { createAskEndpoint } from '../../adapters/endpoint/ask.ts';
 import { createJudge } from '../../adapters/judge/autoevals.ts';
+import { createAskEndpoint } from '../../adapters/vllm/ask.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { parseGoldenSet } from '../../domain/evaluation/golden.ts';
 import { parseGuardrailsContent } from '../../domain/guardrails/guardrails.ts';
