@@ -39,8 +39,8 @@ export function csvWindow(times: Float64Array, stratum: number, asked: AskedWind
     from,
     to,
     holds: (at) =>
-      (asked.from === undefined ? at >= (run?.first ?? to) : at >= earliest) &&
-      (asked.to === undefined ? at <= (run?.last ?? from) : beginOf(at) <= latest),
+      at >= (asked.from === undefined ? from : earliest) &&
+      (asked.to === undefined ? at <= to : beginOf(at) <= latest),
   };
 }
 
