@@ -4,7 +4,7 @@ import tCdf from '@stdlib/stats-base-dists-t-cdf';
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 import { ledgerValue } from '../../../domain/gate/metrics.ts';
 import { planGate } from '../../../domain/gate/plan.ts';
-import { effectiveSize } from '../../../domain/gate/rare-rate.ts';
+import { effectiveSize, lowerLimit, upperLimit } from '../../../domain/gate/rare-rate.ts';
 import { chiSquareTest, sampleRatio } from '../../../domain/gate/sample-ratio.ts';
 import type { GateMetric, GatePlan, GatePolicy, TrafficTotals, Verdict } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
@@ -15,10 +15,12 @@ import {
   crowd,
   differenceShares,
   everyDay,
+  lowerShare,
   mean,
   near,
   type Person,
   phi,
+  upperShare,
 } from './by-hand.ts';
 import { DAY, error, figures, latency, policyOf, quality, START } from './fixtures.ts';
 
@@ -245,6 +247,19 @@ test('a rate that should be high has its exact limit below', () => {
   const exact = differenceShares({ events: 4, n: 180 }, { events: 3, n: 120 }, 0.05);
   assert.ok(exact.lower < hand.d - t(0.05, hand.nu) * hand.se);
   near(verdictOf(planFor([metric]), people).guards[0]?.bound, exact.lower);
+});
+
+test('limits of one share, at their ends and between', () => {
+  near(lowerLimit(20, 20, 0.05), 0.05 ** (1 / 20));
+  near(upperLimit(0, 20, 0.05), 1 - 0.05 ** (1 / 20));
+  for (const [events, n, alpha] of [
+    [3, 40, 0.05],
+    [2.5, 180.7, 0.025],
+    [11, 120, 0.0125],
+  ] as const) {
+    near(upperLimit(events, n, alpha), upperShare(events, n, alpha));
+    near(lowerLimit(events, n, alpha), lowerShare(events, n, alpha));
+  }
 });
 
 test('effective size of an arm: between its users and its requests', () => {
