@@ -40,7 +40,7 @@ const DRAIN_MS = 120_000;
 
 const HEARTBEAT_MS = 5_000;
 
-/** How long a serving with a route waits for its turn to be looked after, and the others for it, in ms. */
+/** How long a serving with a route waits for its turn and its lock when it is looked after, and the others for it, in ms. */
 const KEEP_MS = 5_000;
 
 export interface ServingDeps {
@@ -148,13 +148,13 @@ export async function removeUnneeded(
 /**
  * Keeps what routes point to running and the gateways told where: call it when a worker starts and every second or so. Replicas that
  * ended come back, also after a restart of the machine, only endpoints that answer are published, and each serving gets the replicas that
- * its users and its load need. They are looked after side by side, and one that hangs or fails does not keep the others from it.
+ * its users and its load need. One that hangs or fails does not keep the others from it.
  * @param inHand servings that an earlier call still looks after: this one leaves them out
- * @returns when its servings are looked after; those that hang it does not wait for
+ * @returns when its servings are looked after; for one that hangs it waits only so long
  */
 export async function keepServings(deps: ServingDeps, inHand = new Set<string>()): Promise<void> {
-  const free = (await routedServings(deps.db)).filter(({ digest }) => !inHand.has(digest));
-  const looks = free.map(async ({ digest }) => {
+  const waiting = (await routedServings(deps.db)).values();
+  const look = async (digest: string): Promise<void> => {
     inHand.add(digest);
     try {
       await keepServing(deps, digest);
@@ -164,8 +164,18 @@ export async function keepServings(deps: ServingDeps, inHand = new Set<string>()
     } finally {
       inHand.delete(digest);
     }
-  });
-  await Promise.race([Promise.all(looks), delay(KEEP_MS, undefined, { ref: false })]);
+  };
+  // Not all at once: releases take turns at the same locks.
+  const lane = async (): Promise<void> => {
+    for (const { digest } of waiting) {
+      if (inHand.has(digest)) continue;
+      const patience = new AbortController();
+      const { signal } = patience;
+      await Promise.race([look(digest), delay(KEEP_MS, undefined, { signal }).catch(() => {})]);
+      patience.abort();
+    }
+  };
+  await Promise.all([lane(), lane()]);
 }
 
 async function keepServing(deps: ServingDeps, digest: string): Promise<void> {

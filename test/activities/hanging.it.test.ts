@@ -98,6 +98,11 @@ test('a serving that hangs keeps nobody from looking after the others, and is no
     await until('the others are published', told, (endpoints) =>
       endpoints.every(({ length }) => length === 1),
     );
+    await until(
+      'they are let go of',
+      () => [...inHand],
+      (digests) => digests.length === 1,
+    );
     const before = others.map((digest) => looks.get(digest) ?? 0);
     rounds.push(keepServings({ db, adapter, log: silentLog }, inHand));
     await rounds[1];
