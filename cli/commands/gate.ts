@@ -59,7 +59,7 @@ export function addGateCommands(program: Command): void {
   gate
     .command('judge <samples>')
     .description(
-      'judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote, with --release only on the verdict that it has',
+      'judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote, and only if the release, when it has a verdict, has the same',
     )
     .option('--policy <file>', 'policy file in YAML; the plan then knows of no earlier traffic')
     .option('--plan <file>', 'plan, as `gate plan --json` prints it')
