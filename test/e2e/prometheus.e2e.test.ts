@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { GuardLook } from '../../domain/guards.ts';
 import { findVerdict, listLooks } from '../../store/evidence.ts';
-import { adaSigns, given, type Running, type Seen } from './dsl.ts';
+import { adaSigns, given, type Running, type Seen, weightObserved } from './dsl.ts';
 import { candidateServes, servingIsAsBefore, toldOnce, trafficMoved } from './holds.ts';
 import { startWorld, until, type World } from './world.ts';
 
-describe('Prometheus away in the canary', () => {
+describe('Prometheus away', () => {
   let world: World;
   before(async () => {
     world = await startWorld();
@@ -46,12 +46,28 @@ describe('Prometheus away in the canary', () => {
     assert.equal(await findVerdict(world.db, release.id, 0), null);
   }
 
+  /** The step before is long over, its time too, and nobody was moved. */
+  async function holdsAtItsWeight(release: Running): Promise<void> {
+    await release.reaches((seen) => {
+      assert.deepEqual([seen.stage, seen.weight?.observed], ['promoting', 0.75], 'it went on unseen');
+      return /^holding: .*could not be measured/.test(pendingOn(seen, 'holdCanary'));
+    });
+  }
+
   it('holds past the horizon, says why, and goes on by itself', async () => {
     await given(world)
       .aRelease()
       .when('canary', prometheusStops)
       .when('deciding', holdsAndSaysWhy, prometheusIsBack)
       .when('sign-off', adaSigns)
+      .ends('done', candidateServes, servingIsAsBefore, trafficMoved(0.5, 0.75, 1), toldOnce);
+  });
+
+  it('raises no weight in a promotion, says why, and goes on by itself', async () => {
+    await given(world)
+      .aRelease({ policy: { promotion: { hold: '10s' } } })
+      .when('sign-off', adaSigns)
+      .when(weightObserved(0.75), prometheusStops, holdsAtItsWeight, prometheusIsBack)
       .ends('done', candidateServes, servingIsAsBefore, trafficMoved(0.5, 0.75, 1), toldOnce);
   });
 });
