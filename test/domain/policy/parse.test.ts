@@ -142,7 +142,7 @@ for (const [yaml, field, value, remedy] of refused) {
 
 test('horizons of less than a day are free, for demonstrations and tests; a stratum may be as long as the first', () => {
   const { gate } = parsePolicy(
-    'canary: { minDuration: 75s }\ngate: { horizons: [75s, 150s, 20h, 7d], stratum: 75s }',
+    'canary: { minDuration: 75s }\ngate: { horizons: [75s, 150s, 20h, 7d], stratum: 75s, lookEvery: 5s }',
   );
   assert.deepEqual(gate.horizons, [75_000, 150_000, 20 * 3_600_000, 7 * DAY]);
 });
