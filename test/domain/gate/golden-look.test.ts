@@ -18,7 +18,7 @@ import {
   upperShare,
   width,
 } from './by-hand.ts';
-import { DAY, error, figures, latency, policyOf, quality } from './fixtures.ts';
+import { DAY, error, figures, latency, policyOf, quality, START } from './fixtures.ts';
 
 /** What a look decides, against the formulas of the specification worked out by hand on a few hundred users. */
 
@@ -133,6 +133,27 @@ test('one α for all guards: two alike have half each, with a first-error test e
   const three = planFor([quality, error], { [q]: 0.3 });
   near(lookAt(three, both).guards[0]?.interval?.[1], d + hw(se, 0.3, 0.05 / 3));
   near(lookAt(three, both).firstErrors?.threshold, 60);
+});
+
+test('one guard beyond its margin is enough', () => {
+  const both = wider.map(
+    (person): Person => ({
+      ...person,
+      day: person.day.map((values) => ({ ...values, 'quality:other': 0.5 + (values[q] ?? 0) / 100 })),
+    }),
+  );
+  const other = { ...quality, metric: 'quality:other' };
+  for (const metrics of [
+    [quality, other],
+    [other, quality],
+  ]) {
+    const seen = lookAt(planFor(metrics, { [q]: 0.3, 'quality:other': 0.3 }), both);
+    assert.deepEqual([seen.harm, seen.state], [true, 'Failed']);
+    assert.deepEqual(
+      seen.guards.map(({ guard, breached }) => breached === (guard === q)),
+      [true, true],
+    );
+  }
 });
 
 test('without an event each arm is bounded by the share that has none with probability α', () => {
@@ -275,4 +296,18 @@ test('first errors in phases of a ramp: the bets of each phase with its own shar
     return (theta / share) ** canary * ((1 - theta) / (1 - share)) ** stable;
   };
   near(e, total(ratios.map((ratio) => bet(0.1, ratio, 9, 2) * bet(0.5, ratio, 3, 4))) / 7, 1e-9);
+});
+
+test('a user counts once, where the first request came, and the first error', () => {
+  const at = (day: number, arm: 'stable' | 'canary', failed: number) => ({
+    at: START + day * DAY,
+    user: 'a',
+    arm,
+    values: { error: failed },
+  });
+  const { totals } = figures([at(1, 'stable', 1), at(0, 'stable', 0), at(3, 'canary', 1)], [error]);
+  const counts = totals.traffic
+    .map(({ arm, newUsers, firstErrors }) => `${arm} ${newUsers} ${firstErrors}`)
+    .sort();
+  assert.deepEqual(counts, ['canary 0 0', 'stable 0 1', 'stable 1 0']);
 });

@@ -153,6 +153,9 @@ test('users to stop a harm of two margins', () => {
   const [score, seconds] = made.guards;
   nearUsers(score?.usersToStopTwoMargins, usersToStop(0.3, score?.alphaHarm ?? 0, 0.9, 0.02));
   nearUsers(seconds?.usersToStopTwoMargins, usersToStop(0.1, seconds?.alphaHarm ?? 0, 0.9, Math.log(1.1)));
+  near(score?.sePlan, planned(0.3, 50_000, 0.1), 1e-9);
+  near(seconds?.sePlan, planned(0.1, 50_000, 0.1), 1e-9);
+  near(seconds?.tau2, tau2(planned(0.1, 50_000, 0.1), seconds?.alphaHarm ?? 0), 1e-9);
   // The slowest guard says when any is stopped.
   assert.equal(made.usersToStopTwoMargins, score?.usersToStopTwoMargins);
   assert.ok((seconds?.usersToStopTwoMargins ?? 0) < made.usersToStopTwoMargins / 10);
@@ -185,6 +188,10 @@ test('α of harm: where needs are near each other, split so that the same users 
     near(share, 0.05 / 3, 1e-9);
   }
   assert.equal(errors.guards[0]?.alphaFirstError, 0);
+  // It is alone in that.
+  const violations = plan([{ ...error, metric: 'violation' }], { sigma: { violation: 0.1 } });
+  near(violations.guards[0]?.alphaHarm, 0.05, 1e-9);
+  assert.equal(violations.guards[0]?.alphaFirstError, 0);
 });
 
 test('power at a horizon, alone and together; the first horizon that has enough is the expected one', () => {
@@ -237,6 +244,8 @@ test('a rate without any event needs ln α / ln(1 − margin) users on the canar
     nearUsers(made.usersNeeded, 10 * expected);
   }
   assert.equal(plan([quality], { sigma: { [q]: 0.3 } }).guards[0]?.canaryUsersIfNoEvent, 0);
+  // Of a rate that nobody knows, the spread alone.
+  nearUsers(plan([error], { sigma: { error: 0.1 } }).usersNeeded, usersByHand(0.1, 0.05, 0.9, 0.1, 0.005));
 });
 
 /** Is a rate found non-inferior by the exact limit if the canary is unlucky by so many standard errors? */
@@ -260,6 +269,12 @@ test('a rate needs the users with which its exact limit holds although the canar
   assert.ok(exactLimit(known * 0.999, 0.004, 0.04, perUser, z(0.1), 0.05) > 0.005);
   // The exact limit asks for more than the normal one.
   assert.ok(known > 1.03 * usersByHand(0.04, 0.05, 0.9, 0.1, 0.005));
+  // 20 events suffice for that, though they be of fewer users.
+  const barely = made(0.001, 0.02, 0.6);
+  const each = (0.001 * 0.999) / 0.02 ** 2;
+  assert.ok(barely * 0.001 < 18 && barely * 5 * 0.001 > 22, `${barely}`);
+  assert.ok(exactLimit(barely * 1.001, 0.001, 0.02, each, z(0.1), 0.05) < 0.005);
+  assert.ok(exactLimit(barely * 0.999, 0.001, 0.02, each, z(0.1), 0.05) > 0.005);
   // So few events (under 20 expected) that a user counts as one request, or fewer if users are uneven.
   const rare = made(0.0003, 0.008, 0.6);
   assert.ok(rare * 5 * 0.0003 < 20);

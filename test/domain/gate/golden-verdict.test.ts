@@ -96,6 +96,7 @@ test('of a latency the upper bound counts, on the logarithm; its means are geome
   near(guard?.limit, Math.log(1.5));
   near(guard?.stableMean, Math.exp(mean(ln.stable)), 1e-5);
   near(guard?.canaryMean, Math.exp(mean(ln.canary)), 1e-5);
+  near(guard?.reference?.lift, Math.exp(hand.d) - 1, 1e-4);
   assert.equal(verdict.decision, 'promote');
   const printed = guard?.bound ?? 0;
   assert.equal(verdictOf(tolerating(plan, printed), seconds).decision, 'rollback');
