@@ -12,12 +12,12 @@ const GIVE_UP_MS = 60_000;
 
 /**
  * Follows a release until it has ended, over restarts of the API and of what the API needs.
+ * @param heard the API has answered already, so that it is waited for from the start
  * @returns the exit code: 0 when it ended promoted
- * @throws UnreachableError, SlipwayError DEPENDENCY_UNAVAILABLE when they stay away for a minute, or are not there from the start
+ * @throws UnreachableError, SlipwayError DEPENDENCY_UNAVAILABLE when they stay away for a minute, or nothing was ever heard
  */
-export async function watch(api: ApiClient, output: Output, id: string): Promise<number> {
+export async function watch(api: ApiClient, output: Output, id: string, heard = false): Promise<number> {
   let last: string | undefined;
-  let heard = false;
   let silentSince = performance.now();
   let waits = '';
   for (;;) {

@@ -114,7 +114,7 @@ async function create(
   else output.result(started, () => {});
   output.line(`release ${release} ${created ? 'started' : 'was started before'}`);
   if (!registered) output.line('no worker has taken it yet; it begins when one does');
-  if (follow) process.exitCode = await watch(api, output, release);
+  if (follow) process.exitCode = await watch(api, output, release, true);
   else output.line(`follow it: slipway release watch ${release}`);
 }
 

@@ -290,6 +290,27 @@ ${more}`;
     assert.match(stdout, /release shop-1 started/);
   });
 
+  it('is followed from its start, also when Temporal blinks in between', async () => {
+    let looks = 0;
+    const stub = await startStub(({ path, body }, response) => {
+      if (path === '/v1/releases') {
+        return json(response, 201, { release: 'shop-1', created: true, registered: true });
+      }
+      if (path !== '/v1/releases/shop-1/watch') {
+        return json(response, 201, { ...(body as object), version: 7, digest: 'sha256:d', created: true });
+      }
+      looks += 1;
+      const error = { code: 'DEPENDENCY_UNAVAILABLE', message: 'Temporal does not answer' };
+      if (looks === 1) return json(response, 503, { error });
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.end(`event: end\ndata: ${JSON.stringify({ ...release, stage: 'done', reason: null })}\n\n`);
+    });
+    const file = join(folder, 'releases', 'good.yaml');
+    const { code, stderr } = await slipway(['release', 'create', '-f', file, '-w'], stub.env);
+    await stub.stop();
+    assert.equal(code, 0, stderr);
+  });
+
   for (const [file, code, field] of [
     ['bad-policy.yaml', 'POLICY_INVALID', 'canary.weight = 2'],
     ['missing.yaml', 'INPUT_INVALID', 'none.yaml'],
