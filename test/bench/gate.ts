@@ -1,6 +1,6 @@
 /**
  * `npm run bench:gate`: how often the gate is wrong, and how fast it is right, on simulated canaries. Prints tables with 95 % Monte Carlo
- * margins, and on stderr how far it is. `--sims 1000` for narrower ones (default 100, a quarter of an hour on one core); `--only NAME` runs
+ * margins, and on stderr how far it is. `--sims 1000` for narrower ones (default 100, some 25 minutes of one core); `--only NAME` runs
  * the rows whose name contains it. Seeds are fixed: the same command prints the same numbers.
  */
 import { parseArgs } from 'node:util';
