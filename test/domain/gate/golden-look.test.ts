@@ -311,3 +311,18 @@ test('a user counts once, where the first request came, and the first error', ()
     .sort();
   assert.deepEqual(counts, ['canary 0 0', 'stable 0 1', 'stable 1 0']);
 });
+
+test('a new weight holds from its instant on', () => {
+  const since = START + DAY / 2;
+  const sample = (at: number) => ({ at, user: `${at}`, arm: 'stable' as const, values: { error: 0 } });
+  const phases = [
+    { since: START, weight: 0.1 },
+    { since, weight: 0.5 },
+  ];
+  const { totals } = figures([since - 1, since, since + 1].map(sample), [error], { phases });
+  const users = totals.traffic.map((row) => [row.stratum, row.newUsers]);
+  assert.deepEqual(users, [
+    [0, 1],
+    [1, 2],
+  ]);
+});
