@@ -125,9 +125,20 @@ async function readRows(
       columns.map((column) => [column, [column, column.endsWith('sum') ? 'int8' : 'int4']]),
     ),
   };
-  for (let page = 0; page < (found.rows[0]?.pages ?? 0); page += PAGES) {
-    const range = `ctid >= '(${page},0)' and ctid < '(${page + PAGES},0)'`;
-    const block = await readColumns(tx, wanted, `from ${partition} where ${range} ${filter}`);
+  const pages = found.rows[0]?.pages ?? 0;
+  const read = (page: number) =>
+    page < pages
+      ? readColumns(
+          tx,
+          wanted,
+          `from ${partition} where ctid >= '(${page},0)' and ctid < '(${page + PAGES},0)' ${filter}`,
+        )
+      : null;
+  let coming = read(0);
+  for (let page = PAGES; coming !== null; page += PAGES) {
+    const block = await coming;
+    // Postgres makes the next block while this one is taken in.
+    coming = read(page);
     into.take(block.rows, block.columns);
   }
 }
