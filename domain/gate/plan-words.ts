@@ -19,7 +19,7 @@ export function refusalOf(plan: GatePlan, neediest: GuardPlan, forMinimums: numb
     usersNeeded: plan.usersNeeded,
     usersExpected: Math.floor(last.users),
     words:
-      `a canary as good as the stable arm would be promoted with a chance of ${percent(last.power)} only (policy: ${percent(policy.power)}): ` +
+      `a canary as good as the stable arm would be ${judgedAs(plan)} with a chance of ${percent(last.power)} only (policy: ${percent(policy.power)}): ` +
       `${tidy(last.users)} users are expected within ${duration(last.after)}, ${tidy(plan.usersNeeded)} are needed; ${why}`,
   };
 }
@@ -41,6 +41,8 @@ export function describe(plan: GatePlan): string[] {
       `No users before the release tell how ${guessed.join(', ')} vary: documented defaults are assumed.`,
     );
   }
+  const gain = gainWords(plan);
+  if (gain !== null) words.push(gain);
   for (const guard of plan.guards) {
     const isRatio = guard.metric.scale !== 'absolute';
     const show = (value: number) => (isRatio ? percent(value) : tidy(value));
@@ -60,7 +62,7 @@ function expectation(plan: GatePlan): string {
   if (horizon?.users != null) {
     return (
       `Expected to decide after ${duration(horizon.after)}; ${tidy(plan.usersNeeded)} users of both arms are needed, ${tidy(horizon.users)} are expected; ` +
-      `a canary as good as the stable arm is then promoted with a chance of at least ${percent(horizon.power ?? 0)}.`
+      `a canary as good as the stable arm is then ${judgedAs(plan)} with a chance of at least ${percent(horizon.power ?? 0)}.`
     );
   }
   const [first, last] = [plan.horizons[0], plan.horizons.at(-1)];
@@ -70,9 +72,23 @@ function expectation(plan: GatePlan): string {
       ? ''
       : `, or after ${duration(last.after)}, the last horizon, if ${tidy(last.usersNeeded)} do (${pace(last)})`;
   return (
-    'No earlier traffic is known, so nobody can say whether this policy can succeed. A canary as good as the stable arm is promoted with ' +
-    `${percent(plan.policy.power)} after ${duration(first.after)} if ${tidy(first.usersNeeded)} users of both arms come by then (new ones: ${pace(first)})${later}.`
+    'No earlier traffic is known, so nobody can say whether this policy can succeed. A canary as good as the stable arm is ' +
+    `${judgedAs(plan)} with ${percent(plan.policy.power)} after ${duration(first.after)} if ${tidy(first.usersNeeded)} users of both arms come by then (new ones: ${pace(first)})${later}.`
   );
+}
+
+/** What a success metric asks beyond the guards; null if the policy names none. */
+export function gainWords({ guards, policy }: GatePlan): string | null {
+  const gains = guards.flatMap(({ guard, metric, smallestGainAsMargin: gain }) =>
+    gain === null ? [] : [`${guard} by ${metric.scale === 'absolute' ? tidy(gain) : percent(gain)}`],
+  );
+  if (gains.length === 0) return null;
+  return `To be promoted it must also be better: a canary that improves ${gains.join(', or ')} is found so with ${percent(policy.power)} by then.`;
+}
+
+/** What becomes of a canary that passes every guard. */
+function judgedAs({ policy }: GatePlan): string {
+  return policy.metrics.some(({ role }) => role === 'success') ? 'found to be no worse' : 'promoted';
 }
 
 const PACES: [string, number][] = [

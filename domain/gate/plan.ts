@@ -17,7 +17,8 @@ import { figure } from './wording.ts';
 
 /**
  * Spreads of a user's influence that are assumed if nothing is known of the application: five requests a user, scores with SD 0.3 and an
- * intraclass correlation of 0.2, 1 % errors in runs of two, log-normal latencies with σ = 0.6. Deliberately on the large side.
+ * intraclass correlation of 0.2, 1 % errors in runs of two, log-normal latencies with σ = 0.6; rounded up,
+ * for users who are about equally active.
  */
 const ASSUMED_SIGMA: Record<string, number> = {
   score: 0.2,
@@ -84,6 +85,10 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
     neededAt.set(alpha, users);
   }
   const needed = neededAt.get(alphaAtExpected) ?? 0;
+  // Holm's first step: any of the success metrics suffices, each tested at its share.
+  const successes = policy.metrics.filter(({ role }) => role === 'success').length;
+  const smallestGain = (se: number) =>
+    (normalCritical(alphaAtExpected / successes) + normalCritical(1 - policy.power)) * se;
   const guards = policy.metrics.map((metric, index): GuardPlan => {
     const { sigma, assumed } = spreads[index] ?? sigmaOf(metric, baseline);
     // Rounded as the plan keeps it: what is planned with is what is used.
@@ -120,6 +125,8 @@ export function planGate(policy: GatePolicy, baseline: GateBaseline | null): Gat
       canaryUsersIfNoEvent: ifNoEvent(metric, baseline, alphaAtExpected),
       smallestHarm: figure(seen),
       smallestHarmAsMargin: figure(asMargin(metric, seen)),
+      smallestGainAsMargin:
+        metric.role === 'success' ? figure(gainAsMargin(metric, smallestGain(sePlan))) : null,
     };
   });
   const neediest = guards.reduce((a, b) => (b.usersNeeded > a.usersNeeded ? b : a));
@@ -181,6 +188,11 @@ export function toleranceOf(metric: GateMetric): number {
 function asMargin(metric: GateMetric, effect: number): number {
   if (metric.scale === 'absolute') return effect;
   return metric.direction === 'lower' ? Math.expm1(effect) : -Math.expm1(-effect);
+}
+
+function gainAsMargin(metric: GateMetric, effect: number): number {
+  if (metric.scale === 'absolute') return effect;
+  return metric.direction === 'lower' ? -Math.expm1(-effect) : Math.expm1(effect);
 }
 
 export function hasFirstErrorTest(metric: GateMetric): boolean {

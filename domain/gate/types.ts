@@ -67,6 +67,8 @@ export interface GuardPlan {
   /** The smallest harm that the sequence stops by the expected horizon with the policy's power; estimate's scale and as the policy writes it. */
   smallestHarm: number;
   smallestHarmAsMargin: number;
+  /** Of a success metric, the smallest gain that is found by the expected horizon with the policy's power, as a margin is written; else null. */
+  smallestGainAsMargin: number | null;
 }
 
 export interface HorizonPlan {
@@ -78,7 +80,10 @@ export interface HorizonPlan {
   users: number | null;
   /** Users of both arms for all guards to be found non-inferior here with the policy's power, and for the policy's users and samples. */
   usersNeeded: number;
-  /** Chance that a canary equal to the stable arm is promoted here; null without a baseline. */
+  /**
+   * Chance that a canary equal to the stable arm is found non-inferior by every guard here, and so promoted unless a success metric must be
+   * better; null without a baseline.
+   */
   power: number | null;
 }
 

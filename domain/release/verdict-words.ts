@@ -1,3 +1,4 @@
+import { gainWords } from '../gate/plan-words.ts';
 import type { Decision, GatePlan, GuardPlan, GuardVerdict, Verdict } from '../gate/types.ts';
 import { duration, percent, tidy } from '../gate/wording.ts';
 
@@ -62,5 +63,7 @@ export function planWords(plan: GatePlan): string {
     return `${guard} ${metric.scale === 'absolute' ? tidy(harm) : percent(harm)}`;
   });
   const guessed = plan.assumed ? ' Spreads are assumed where no earlier traffic shows them.' : '';
-  return `${plan.words[0] ?? ''}${guessed} Smallest harm seen by then: ${harms.join(', ')}.`;
+  const gain = gainWords(plan);
+  const better = gain === null ? '' : ` ${gain}`;
+  return `${plan.words[0] ?? ''}${guessed}${better} Smallest harm seen by then: ${harms.join(', ')}.`;
 }

@@ -342,3 +342,28 @@ test('users of later horizons: new ones come as they still came in the last thir
     Math.floor(280 + (55 / (7 / 3)) * 21),
   ]);
 });
+
+test('with a success metric the plan says what gain it takes, and promises no promotion to an equal canary', () => {
+  const success = { ...quality, role: 'success' as const };
+  const [one] = plan([success], { sigma: { [q]: 0.3 }, users: [60_000] }).guards;
+  const se = planned(0.3, 60_000, 0.1);
+  near(one?.smallestGainAsMargin, (z(0.05) + z(0.1)) * se, 1e-9);
+  // Two of them share α, as Holm's first step does; a latency gains by falling: 1 − exp(−Δ).
+  const both = plan([success, { ...latency, role: 'success' }], {
+    sigma: { [q]: 0.3, 'latency/log-mean': 0.5 },
+    users: [60_000],
+  });
+  near(both.guards[0]?.smallestGainAsMargin, (z(0.025) + z(0.1)) * se, 1e-9);
+  const fall = (z(0.025) + z(0.1)) * planned(0.5, 60_000, 0.1);
+  near(both.guards[1]?.smallestGainAsMargin, 1 - Math.exp(-fall), 1e-9);
+  assert.match(both.words[0] ?? '', /is then found to be no worse with a chance of at least 9\d/);
+  assert.ok(
+    both.words.some((words) =>
+      /must also be better: .*quality:judge by 0\.0\d+, or latency.* by \d/.test(words),
+    ),
+  );
+
+  const guard = plan([quality], { sigma: { [q]: 0.3 }, users: [60_000] });
+  assert.equal(guard.guards[0]?.smallestGainAsMargin, null);
+  assert.match(guard.words[0] ?? '', /is then promoted/);
+});
