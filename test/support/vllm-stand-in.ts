@@ -2,11 +2,13 @@
  * The least that a process must do to be taken for vLLM: it reads `--port`, answers /health and /metrics, ends on SIGTERM. It leaves its
  * id in the folder STAND_IN_REGISTER, so that a test can count who lives by other means than the code under test. Behaviours are chosen by
  * flags of the runtime: `fail-with` ends it with that text, `in-flight` and `cache-concurrency` are what its metrics say, `load-file` names
- * a file with the metrics that it says now (none: it has no metrics), `unhealthy` never becomes ready, `deaf` ignores SIGTERM.
+ * a file with the metrics that it says now (none: it has no metrics), `unhealthy` never becomes ready, `loads-while` names a file while which it does not listen
+ * yet, `deaf` ignores SIGTERM.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 const { argv, env, pid } = process;
 const flag = (name: string): string | undefined => {
@@ -41,6 +43,9 @@ const said = (): string | null => {
   if (loadFile === undefined) return metrics;
   return existsSync(loadFile) ? readFileSync(loadFile, 'utf8') : null;
 };
+
+const loadsWhile = flag('loads-while');
+while (loadsWhile !== undefined && existsSync(loadsWhile)) await delay(20);
 
 createServer((request, response) => {
   if (request.url === '/health') response.writeHead(flag('unhealthy') === undefined ? 200 : 503).end();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -189,17 +189,20 @@ test('killed in the middle of a removal: nobody brings the rest back, and the ne
 });
 
 test('a replica that ends after it was ready comes back by itself, every time', async (t) => {
-  const { adapter, ready, living } = sandbox(t);
-  const serving = exampleServing(2);
+  const { adapter, ready, living, stateDir } = sandbox(t);
+  const loading = join(stateDir, 'loading');
+  const serving = exampleServing(2, { 'loads-while': loading });
   await adapter.apply(serving);
   await ready(serving);
   for (let round = 0; round < 4; round++) {
+    await writeFile(loading, '');
     const [victim = 0] = living();
     process.kill(victim, 'SIGKILL');
     await until('ended', living, (pids) => !pids.includes(victim));
     const seen = await adapter.observe(serving.digest);
     assert.equal(seen.state, 'starting');
     assert.match(seen.message, /^1 of 2 replicas ready, 1 loading/);
+    await rm(loading);
     assert.equal((await ready(serving)).ready, 2);
     assert.equal(living().length, 2);
   }
