@@ -15,7 +15,7 @@ import {
 import { freePort } from '../../deploy/local/ports.ts';
 import { waitUntil } from '../../deploy/local/probe.ts';
 import { Supervisor } from '../../deploy/local/processes.ts';
-import { SHARED_KUBECONFIG, temporaryFolder } from './stack.ts';
+import { orNothing, SHARED_KUBECONFIG, temporaryFolder } from './stack.ts';
 
 export interface TestKubernetesOptions {
   /** A control plane of its own even under test/run.ts. */
@@ -99,7 +99,7 @@ async function ownKubernetes(
   const programs = await kubernetesPrograms((line) => console.error(line));
   const supervisor = new Supervisor();
   const options = { supervisor, programs, state, port: await freePort(), volatile: true };
-  const control = await startLocalKubernetes(options);
+  const control = await orNothing(supervisor, startLocalKubernetes(options));
   return { kubeconfig: control.kubeconfig, control, stop: () => supervisor.stopAll() };
 }
 

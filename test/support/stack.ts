@@ -98,6 +98,16 @@ async function createDatabase(server: string, empty: boolean): Promise<string> {
   return databaseUrl(server, name);
 }
 
+/** Ends what has been started when the rest does not start: a test file would wait for it for ever. */
+export async function orNothing<T>(supervisor: Supervisor, starting: Promise<T>): Promise<T> {
+  try {
+    return await starting;
+  } catch (error) {
+    await supervisor.stopAll();
+    throw error;
+  }
+}
+
 /** A fresh database. */
 export async function startPostgres(options: TestPostgresOptions = {}): Promise<TestPostgres> {
   const { empty = false, own = false, durable = false } = options;
@@ -114,7 +124,8 @@ export async function startPostgres(options: TestPostgresOptions = {}): Promise<
   const folder = temporaryFolder();
   const supervisor = new Supervisor();
   const port = await freePort();
-  const server = await startLocalPostgres({ supervisor, state: folder.path, port, volatile: !durable });
+  const starting = startLocalPostgres({ supervisor, state: folder.path, port, volatile: !durable });
+  const server = await orNothing(supervisor, starting);
   const stop = async (): Promise<void> => {
     await supervisor.stopAll();
     folder.remove();
@@ -174,7 +185,7 @@ async function ownTemporal(
   const program = await resolveTool(temporalServer, { say });
   const folder = temporaryFolder();
   const supervisor = new Supervisor();
-  const server = await startLocalTemporal({
+  const starting = startLocalTemporal({
     supervisor,
     program,
     state: folder.path,
@@ -182,6 +193,7 @@ async function ownTemporal(
     dynamicConfig: topology.localServer.dynamicConfig,
     volatile: true,
   });
+  const server = await orNothing(supervisor, starting);
   const stop = async (): Promise<void> => {
     await supervisor.stopAll();
     folder.remove();
@@ -203,7 +215,8 @@ export async function startPrometheus(
   const supervisor = new Supervisor();
   const port = await freePort();
   const state = folder.path;
-  const started = await startLocalPrometheus({ supervisor, program, state, port, scrapeIntervalMs, targets });
+  const starting = startLocalPrometheus({ supervisor, program, state, port, scrapeIntervalMs, targets });
+  const started = await orNothing(supervisor, starting);
   const stop = async (): Promise<void> => {
     await supervisor.stopAll();
     folder.remove();
