@@ -186,7 +186,10 @@ async function judge({ api, output }: CommandContext, file: string, options: Jud
     if (recorded) {
       const line = `the verdict of ${recorded.release} at horizon ${recorded.horizon + 1}`;
       if (same) output.line(output.style('green', `${line} is the same, byte for byte`));
-      else output.line(output.style('red', `${line} is another one: ${recorded.digest}`));
+      else {
+        output.line('Is a sample missing, or the column of an evaluator, also of one that no guard uses?');
+        output.line(output.style('red', `${line} is another one: ${recorded.digest}`));
+      }
     }
   });
   if (verdict.decision !== 'promote' || same === false) process.exitCode = EXIT.refused;

@@ -11,14 +11,14 @@ export function verdictWords(plan: GatePlan, verdict: Verdict): string {
   const seen =
     `${tidy(canary.samples)} samples of ${tidy(canary.users)} users on canary, ` +
     `${tidy(stable.samples)} of ${tidy(stable.users)} on stable, after ${duration(verdict.elapsed)}`;
-  const figures = [...verdict.guards]
-    .sort((a, b) => gravity(a) - gravity(b))
-    .slice(0, SHOWN)
-    .flatMap((guard) => {
-      const planned = plan.guards.find((candidate) => candidate.guard === guard.guard);
-      return planned === undefined ? [] : [guardWords(planned, guard)];
-    });
-  return [`${verdict.decision}${reasonOf(verdict)}`, ...figures, seen].join('; ');
+  const byGravity = [...verdict.guards].sort((a, b) => gravity(a) - gravity(b));
+  const figures = byGravity.slice(0, SHOWN).flatMap((guard) => {
+    const planned = plan.guards.find((candidate) => candidate.guard === guard.guard);
+    return planned === undefined ? [] : [guardWords(planned, guard)];
+  });
+  const others = byGravity.slice(SHOWN).map(({ guard }) => guard);
+  const more = others.length === 0 ? [] : [`and ${others.join(', ')}`];
+  return [`${verdict.decision}${reasonOf(verdict)}`, ...figures, ...more, seen].join('; ');
 }
 
 /** 0: it decided against the canary; 1: it could not be measured; 2: it may not be better by chance only; 3: fine. */
@@ -31,8 +31,8 @@ function gravity(guard: GuardVerdict): number {
 const DECISIVE: Record<Decision, readonly string[]> = {
   promote: [],
   rollback: ['first-errors', 'horizons-spent'],
-  invalid: ['sample-ratio', 'clock'],
-  continue: ['not-yet-horizon', 'not-superior'],
+  invalid: ['sample-ratio', 'both-arms', 'clock'],
+  continue: ['not-yet-horizon', 'not-superior', 'not-covered', 'uneven-scores'],
 };
 
 /** What is said of no guard alone. */
@@ -43,7 +43,9 @@ function reasonOf({ decision, reasons }: Verdict): string {
 
 function guardWords({ guard, metric }: GuardPlan, seen: GuardVerdict): string {
   if (seen.stableMean === null || seen.canaryMean === null || seen.estimate === null || seen.bound === null) {
-    return `${guard} not measured${seen.reason === null ? '' : `: ${seen.reason.words}`}`;
+    // A clock's reason stands at the head, for all guards.
+    const why = seen.reason === null || seen.reason.code === 'clock' ? '' : `: ${seen.reason.words}`;
+    return `${guard} not measured${why}`;
   }
   const effect = (value: number) =>
     metric.scale === 'absolute'
@@ -51,7 +53,7 @@ function guardWords({ guard, metric }: GuardPlan, seen: GuardVerdict): string {
       : `${value < 0 ? '−' : '+'}${percent(Math.abs(Math.expm1(value)))}`;
   const interval = seen.interval === null ? '' : ` in [${seen.interval.map(effect).join(', ')}]`;
   return (
-    `${guard} ${tidy(seen.stableMean)} → ${tidy(seen.canaryMean)} (${effect(seen.estimate)}${interval}, ` +
+    `${seen.breached ? 'harm: ' : ''}${guard} ${tidy(seen.stableMean)} → ${tidy(seen.canaryMean)} (${effect(seen.estimate)}${interval}, ` +
     `at worst ${effect(seen.bound)}, limit ${effect(seen.limit)})`
   );
 }
