@@ -1,12 +1,10 @@
 import { createHmac } from 'node:crypto';
 import { armOf, bucketOf } from '../domain/bucketing.ts';
-import { stratumId } from '../domain/gate/strata.ts';
+import { CLOCK_TOLERANCE, stratumId } from '../domain/gate/strata.ts';
 import type { ArmTarget, Route } from '../domain/routing.ts';
 import type { Arm } from '../domain/words.ts';
 
 const DAY = 86_400_000;
-/** By so much, ms, may a gateway's clock be behind the control plane's. */
-const CLOCK_TOLERANCE = 60_000;
 /** Phases that a stratum's id can tell apart; a release that moves more often shares the last one. */
 const LAST_PHASE = 63;
 

@@ -1,6 +1,7 @@
 import { canonicalJson, digestOf } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import { evidenceDigest, verdictText } from '../domain/gate/evidence.ts';
+import { CLOCK_TOLERANCE } from '../domain/gate/strata.ts';
 import type { GatePlan, Verdict } from '../domain/gate/types.ts';
 import type { Policy } from '../domain/policy/policy.ts';
 import type { Queryable } from './database.ts';
@@ -180,9 +181,6 @@ export async function listVerdicts(db: Queryable, release: string): Promise<Stor
 }
 
 // ---- what they are about ---------------------------------------------------------------------------------------------------------------
-
-/** Dated further ahead than this (ms), a sample shows that a clock is wrong; less is the time between a look and its query. */
-const CLOCK_TOLERANCE = 60_000;
 
 /**
  * What a look or verdict at `seenAt` is about, of the traffic before `to` (for a look the same time, for a verdict its horizon). Times are ms

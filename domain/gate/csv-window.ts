@@ -1,5 +1,5 @@
-/** Clocks may differ by so much (ms), here as in the gateway and the ledger. */
-const CLOCK_TOLERANCE = 60_000;
+import { CLOCK_TOLERANCE } from './strata.ts';
+
 /** A start or an end that is not given is rounded outward to this part of a stratum: an hour of a day. */
 const ROUNDING = 24;
 

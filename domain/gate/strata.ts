@@ -22,3 +22,6 @@ export function sliceOf(stratum: number): number {
 export function phaseOf(stratum: number): number {
   return stratum - sliceOf(stratum) * PHASES;
 }
+
+/** Clocks of gateways, control plane and looks may differ by so much, ms; a sample that is dated further off tells of a wrong one. */
+export const CLOCK_TOLERANCE = 60_000;
