@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Move } from '../../activities/contract.ts';
 import { scale } from '../../activities/scaling.ts';
@@ -11,27 +11,16 @@ import type { ServingAdapter, ServingObservation } from '../../adapters/serving/
 import { createLocalServing } from '../../adapters/serving/local/local.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
 import type { ScalingPolicy } from '../../domain/serving/serving.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
 import { dropLease, findRoute, readGeneration, renewLease } from '../../store/routes.ts';
 import { getServing, noteUtilisation } from '../../store/servings.ts';
 import { ASKED_AT, asAttempt, watched } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn, until } from '../support/servings.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 /** Servings of its own for each test; their engines say what the test writes. */
 function world(t: TestContext, over: (adapter: ServingAdapter) => Partial<ServingAdapter> = () => ({})) {

@@ -1,27 +1,18 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createSweepingActivities } from '../../activities/sweeping.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
 import type { SweepPlan, WorkflowState } from '../../domain/release/sweeping.ts';
-import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
+import { inTransaction } from '../../store/database.ts';
 import { activeRelease, endRelease, findRelease, listEvents } from '../../store/releases.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
 import { until } from '../support/servings.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 /** The sweeper's activities, and a Temporal that says this of every workflow. */
 const sweepingWhere = (state: WorkflowState) =>

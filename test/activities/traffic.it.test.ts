@@ -1,26 +1,17 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import type { Move } from '../../activities/contract.ts';
 import { createTrafficActivities } from '../../activities/traffic.ts';
-import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
+import { inTransaction } from '../../store/database.ts';
 import { dropLease, findRoute, readGeneration, renewLease } from '../../store/routes.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
 import { until } from '../support/servings.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 /** One attempt of a move. */
 const attempt = (release: string, to: Move['to'], phase: number, weight = 0): Promise<void> => {

@@ -1,26 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { SlipwayError } from '../../domain/errors.ts';
 import { parseGoldenSet } from '../../domain/evaluation/golden.ts';
 import { parseGuardrailsFile } from '../../domain/guardrails/guardrails.ts';
 import { type PromptContent, promptDigest } from '../../domain/prompt/prompt.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { getGoldenSet, pushGoldenSet } from '../../store/golden-sets.ts';
 import { getGuardrails, pushGuardrails } from '../../store/guardrails.ts';
 import { getPrompt, listPrompts, pushPrompt } from '../../store/prompts.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
+import { databaseOfFile } from '../support/database.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 const prompt = (template: string): PromptContent => ({
   system: '',

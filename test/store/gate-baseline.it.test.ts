@@ -1,30 +1,18 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { baselineOf, baselineRequests } from '../../domain/gate/baseline.ts';
 import { SampleCollector } from '../../domain/gate/collect.ts';
 import { influenceSums, totalsOf } from '../../domain/gate/in-memory.ts';
 import { defaultGatePolicy } from '../../domain/gate/types.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { readBaseline } from '../../store/gate-baseline.ts';
 import { metricsOf } from '../../store/ledger/records.ts';
 import { canaryTraffic, record } from '../support/canary.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
+import { databaseOfFile } from '../support/database.ts';
 
 const DAY = 86_400_000;
 const START = Date.UTC(2026, 0, 5);
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 let applications = 0;
 /** An application with a week of traffic, or so, outside any release. */

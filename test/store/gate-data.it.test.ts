@@ -1,36 +1,24 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { figuresAsJson } from '../../domain/gate/evidence.ts';
 import { influenceRequests } from '../../domain/gate/influence.ts';
 import { stratumId } from '../../domain/gate/strata.ts';
 import { defaultGatePolicy, type GateFigures } from '../../domain/gate/types.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { readFigures } from '../../store/gate-data.ts';
 import { readInfluences } from '../../store/gate-influences.ts';
 import { figuresFromSamples } from '../../store/gate-samples.ts';
 import { inSnapshot } from '../../store/gate-snapshot.ts';
 import type { GateWindow } from '../../store/gate-totals.ts';
 import { attachScores, experimentOf, recordBatch, type SampleRecord, watermark } from '../../store/ledger.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 const { metrics } = defaultGatePolicy;
 const FROM = Date.UTC(2026, 0, 5);
 const STRATUM = 1000;
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 interface Request {
   user: number;

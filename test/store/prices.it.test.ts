@@ -1,22 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { readRouteTable } from '../../store/routes.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { type ReleaseOptions, releasesOn } from '../support/releases.ts';
 import { exampleModel, exampleRuntime } from '../support/servings.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 const priced = (dollars: number): Pick<ReleaseOptions, 'spec'> => ({
   spec: { model: { ...exampleModel, price: { inputPerMillion: dollars, outputPerMillion: dollars } } },

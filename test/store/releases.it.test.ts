@@ -1,21 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { SlipwayError } from '../../domain/errors.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { fenceMoves, loadSpec } from '../../store/releases.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { releasesOn } from '../support/releases.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 const refusedWith = (code: string, field: string) => (error: unknown) => {
   assert.ok(error instanceof SlipwayError);

@@ -1,22 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, it } from 'node:test';
-import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
+import { it } from 'node:test';
+import { inTransaction } from '../../store/database.ts';
 import { readRouteTable } from '../../store/routes.ts';
 import { setRoute, storeRevision } from '../gateway/support.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
+import { databaseOfFile } from '../support/database.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 it('the route table is read without looking through the prompt versions that were ever pushed', async () => {
   await db.query(

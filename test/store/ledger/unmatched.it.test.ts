@@ -1,22 +1,10 @@
 import assert from 'node:assert/strict';
-import { after, before, it } from 'node:test';
-import { type Database, openDatabase } from '../../../store/database.ts';
+import { it } from 'node:test';
 import { attachScores, forgetUnmatchedScores, recordBatch, saveFeedback } from '../../../store/ledger.ts';
+import { databaseOfFile } from '../../support/database.ts';
 import { idOf, sampleOf } from '../../support/ledger.ts';
-import { startPostgres, type TestPostgres } from '../../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-});
-
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
 
 it('scores and feedback that no sample has taken for a week are forgotten, and no others', async () => {
   const taken = sampleOf({ id: idOf('taken'), at: Date.now() });
