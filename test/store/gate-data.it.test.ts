@@ -4,7 +4,8 @@ import fc from 'fast-check';
 import { figuresAsJson } from '../../domain/gate/evidence.ts';
 import { influenceRequests } from '../../domain/gate/influence.ts';
 import { stratumId } from '../../domain/gate/strata.ts';
-import { defaultGatePolicy, type GateFigures } from '../../domain/gate/types.ts';
+import { defaultGatePolicy, type GateFigures, type InfluenceRow } from '../../domain/gate/types.ts';
+import type { Arm } from '../../domain/words.ts';
 import { readFigures } from '../../store/gate-data.ts';
 import { readInfluences } from '../../store/gate-influences.ts';
 import { figuresFromSamples } from '../../store/gate-samples.ts';
@@ -14,7 +15,13 @@ import { attachScores, experimentOf, recordBatch, type SampleRecord, watermark }
 import { databaseOfFile } from '../support/database.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
 
-const { metrics } = defaultGatePolicy;
+/** Of two evaluators, each a metric of its own. */
+const metrics = [
+  ...defaultGatePolicy.metrics,
+  ...defaultGatePolicy.metrics
+    .filter(({ metric }) => metric === 'quality:judge')
+    .map((metric) => ({ ...metric, metric: 'quality:helpful' })),
+];
 const FROM = Date.UTC(2026, 0, 5);
 const STRATUM = 1000;
 
@@ -30,6 +37,10 @@ interface Request {
   ttft: number | null;
   cost: number | null;
   score: number | null;
+  /** Of the other evaluator. */
+  helpful?: number | null;
+  /** Without a user: out of the gate. */
+  anonymous?: boolean;
 }
 
 const seconds = fc.oneof(
@@ -47,22 +58,25 @@ const requests: fc.Arbitrary<Request[]> = fc.array(
     ttft: fc.option(seconds),
     cost: fc.option(fc.double({ min: 0, max: 0.1, noNaN: true })),
     score: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
+    helpful: fc.option(fc.double({ min: 0, max: 1, noNaN: true })),
+    anonymous: fc.nat(9).map((of) => of === 0),
   }),
   { minLength: 1, maxLength: 150 },
 );
 
 let releases = 0;
 
-/** A ramp: at 3 s the weight rises, and users 4–7 move to the canary; at 5 s everybody is there. */
+/** A ramp: at 3 s the weight rises, and users 4–7 move to the canary; at 5 s everybody is there. User 11 strays between the arms. */
 const phases = [{ weight: 0.3 }, { weight: 0.6 }, { weight: 1 }];
-function armOf(user: number, phase: number): 'stable' | 'canary' {
+function armOf({ user, at }: Request, phase: number): 'stable' | 'canary' {
+  if (user === 11) return at % 2 === 0 ? 'stable' : 'canary';
   return user < 4 || (user < 8 && phase >= 1) || phase >= 2 ? 'canary' : 'stable';
 }
 
 function recordsOf(
   release: string,
   list: readonly Request[],
-): { record: SampleRecord; score: number | null }[] {
+): { record: SampleRecord; scores: { evaluator: string; score: number | null }[] }[] {
   return list.map((request, index) => {
     const phase = request.at >= 5000 ? 2 : request.at >= 3000 ? 1 : 0;
     const at = FROM + request.at;
@@ -70,8 +84,8 @@ function recordsOf(
       id: idOf(`${release} ${index}`),
       at,
       release,
-      user: `user-${request.user}`,
-      arm: armOf(request.user, phase),
+      user: request.anonymous ? null : `user-${request.user}`,
+      arm: request.anonymous ? null : armOf(request, phase),
       stratum: stratumId({ at, from: FROM, length: STRATUM, phase }),
       failed: request.failed,
       violations: request.violations,
@@ -80,13 +94,19 @@ function recordsOf(
       tpot: request.ttft === null ? null : request.ttft / 10,
       cost: request.cost,
     });
-    return { record, score: request.score };
+    const scores = [
+      { evaluator: 'judge', score: request.score },
+      { evaluator: 'helpful', score: request.helpful ?? null },
+    ];
+    return { record, scores };
   });
 }
 
 async function write(rows: ReturnType<typeof recordsOf>, batches: number): Promise<void> {
-  const scores = rows.flatMap(({ record, score }) =>
-    score === null ? [] : [{ request: record.id, evaluator: 'judge', score }],
+  const scores = rows.flatMap(({ record, scores }) =>
+    scores.flatMap(({ evaluator, score }) =>
+      score === null ? [] : [{ request: record.id, evaluator, score }],
+    ),
   );
   // Half of the scores come before their samples.
   await attachScores(
@@ -106,6 +126,22 @@ async function write(rows: ReturnType<typeof recordsOf>, batches: number): Promi
 function windowOf(release: string, to = 6000): GateWindow {
   return { release, from: FROM, to: FROM + to, stratum: STRATUM, phases };
 }
+
+/** The first stratum of an arm, counted as it is. */
+const row = (arm: Arm): InfluenceRow => ({
+  arm,
+  stratum: 0,
+  mean: 0,
+  pooledMean: 0,
+  own: 1,
+  asStable: 1,
+  asCanary: 1,
+});
+
+const ofRelease = (made: ReturnType<typeof recordsOf>[number], release: string) => ({
+  ...made,
+  record: { ...made.record, release },
+});
 
 const json = (figures: GateFigures): unknown => figuresAsJson(figures);
 
@@ -137,9 +173,9 @@ describe('the figures of the gate', () => {
         const [one, other] = [`order-${++releases}`, `order-${++releases}`];
         const rows = recordsOf(one, list);
         await write(rows, 1);
-        const again = rows.map(({ record, score }) => ({
+        const again = rows.map(({ record, scores }) => ({
           record: { ...record, release: other, id: idOf(`again ${record.id}`) },
-          score,
+          scores,
         }));
         await write(again.toReversed(), 3);
         await write(again, 2);
@@ -189,6 +225,7 @@ describe('the figures of the gate', () => {
         ttft: 0.2 + (index % 7),
         cost: 0.001 * (1 + (index % 3)),
         score: (index % 4) / 4,
+        helpful: (index % 3) / 4,
       }),
     );
     await write(recordsOf(release, list), 3);
@@ -201,17 +238,60 @@ describe('the figures of the gate', () => {
     assert.deepEqual(inParts, figures.sums);
   });
 
+  it('in threads are those of the snapshot, whatever is recorded meanwhile', async () => {
+    const release = `meanwhile-${++releases}`;
+    const one = (at: number): Request[] => [
+      { user: 1, at, failed: true, violations: 0, latency: 1, ttft: null, cost: null, score: null },
+    ];
+    await write(recordsOf(release, one(0)), 1);
+    const experiment = (await experimentOf(db, release)) ?? -1;
+    const errors = { guard: 'error', metric: 'error', centre: 0n, above: null, rows: [row('canary')] };
+    const [sum] = await inSnapshot(db, async (snapshot) => {
+      await watermark(snapshot.tx);
+      await write(
+        recordsOf(`${release} late`, one(1)).map((late) => ofRelease(late, release)),
+        1,
+      );
+      const read = (rows: number) => readInfluences(snapshot, experiment, [errors], rows);
+      const [here] = await read(1);
+      assert.equal(here?.arms.canary.n2, 1n);
+      return read(100_000);
+    });
+    assert.equal(sum?.arms.canary.n2, 1n);
+  });
+
+  it('hold every page of a large table', async () => {
+    const release = `large-${++releases}`;
+    await write(
+      recordsOf(release, [
+        { user: 1, at: 0, failed: true, violations: 0, latency: 1, ttft: null, cost: null, score: null },
+      ]),
+      1,
+    );
+    const experiment = (await experimentOf(db, release)) ?? -1;
+    const users = 30_000;
+    // As many rows like the first one as fill some pages more than one statement reads.
+    await db.query(
+      `insert into user_strata select (r).* from (
+         select jsonb_populate_record(s, jsonb_build_object('user_id', n + 1000000, 'requests', 1 + n % 3, 'errors', n % 2)) as r
+           from user_strata s, generate_series(1, $2) n where s.experiment = $1) made`,
+      [experiment, users],
+    );
+    const errors = { guard: 'error', metric: 'error', centre: 0n, above: null, rows: [row('canary')] };
+    const [sum] = await inSnapshot(db, (snapshot) =>
+      readInfluences(snapshot, experiment, [errors], users + 1),
+    );
+    const { arms } = sum ?? assert.fail('no sum');
+    // The first row, and thrice as many thousand times 1² + 2² + 3² requests; every other one erred.
+    assert.deepEqual(
+      [arms.canary.users, arms.canary.positive, arms.canary.n2],
+      [users + 1, users / 2 + 1, BigInt((users / 3) * 14 + 1)],
+    );
+    assert.equal(arms.stable.users, 0);
+  });
+
   it('say what a thread met', async () => {
-    const row = {
-      arm: 'stable' as const,
-      stratum: 0,
-      mean: 0,
-      pooledMean: 0,
-      own: 1,
-      asStable: 1,
-      asCanary: 1,
-    };
-    const request = { guard: 'error', metric: 'error', centre: 0n, above: null, rows: [row] };
+    const request = { guard: 'error', metric: 'error', centre: 0n, above: null, rows: [row('stable')] };
     await assert.rejects(
       inSnapshot(db, async (snapshot) => readInfluences(snapshot, 4711, [request], 40_000_000)),
       /relation "user_strata_4711" does not exist/,
