@@ -191,6 +191,35 @@ describe('recordBatch', () => {
     assert.deepEqual(rows, [{ metric: 'latency', arm: 'stable', reason: 'out-of-range', n: 1 }]);
   });
 
+  it('has no latency of an answer that failed or ended early', async () => {
+    const release = freshRelease();
+    await recordBatch(db, [
+      sample({ release, user: 'a', interrupted: true, latency: 0.01, ttft: 0.2, violations: 1 }),
+      sample({ release, user: 'b', failed: true, latency: 0.01 }),
+      sample({ release, user: 'c', latency: 2 }),
+    ]);
+    const { totals } = await statisticsOf(release);
+    const sums = (totals as { metric: string; n: number; sum: string }[]).map(({ metric, n, sum }) => [
+      metric,
+      n,
+      sum,
+    ]);
+    assert.deepEqual(sums, [
+      ['error', 3, '1000000'],
+      ['latency', 1, fixed('latency', 2).toString()],
+      ['ttft', 1, fixed('ttft', 0.2).toString()],
+      ['violation', 3, '1000000'],
+    ]);
+  });
+
+  it('knows a request however its id is written', async () => {
+    const release = freshRelease();
+    const record = sample({ release });
+    await recordBatch(db, [{ ...record, id: record.id.toUpperCase() }]);
+    assert.equal((await recordBatch(db, [record])).inserted, 0);
+    assert.equal((await countArms(db, release)).stable.samples, 1);
+  });
+
   it('opens the days that it needs, also when several movers race for the same one', async () => {
     const release = freshRelease();
     const at = Date.UTC(2031, 4, 1, 23, 59, 59, 999);
@@ -247,11 +276,32 @@ describe('scores', () => {
     assert.equal((await attachScores(db, [{ ...score, tenant: 'shop' }])).length, 1);
   });
 
+  it('of the evaluator and of a tenant under one name count once', async () => {
+    const release = freshRelease();
+    const record = sample({ release, tenant: 'shop', user: 'a' });
+    const score = { request: record.id, evaluator: 'judge', score: 0.5 };
+    await attachScores(db, [score, { ...score, tenant: 'shop', score: 1 }]);
+    await recordBatch(db, [record]);
+    assert.deepEqual(await attachScores(db, [{ ...score, tenant: 'shop', score: 0 }]), []);
+    const other = sample({ release, tenant: 'shop', user: 'a' });
+    await recordBatch(db, [other]);
+    const late = { request: other.id, evaluator: 'judge', score: 1, tenant: 'shop' };
+    assert.equal((await attachScores(db, [late])).length, 1);
+    assert.deepEqual(await attachScores(db, [{ request: other.id, evaluator: 'judge', score: 0 }]), []);
+    const { userTotals } = await statisticsOf(release);
+    assert.deepEqual(
+      (userTotals as { metric: string }[]).filter(({ metric }) => metric === 'quality:judge'),
+      [{ metric: 'quality:judge', arm: 'stable', stratum: 0, key: 'a', n: 2, sum: '1500000' }],
+    );
+  });
+
   it('are looked for on the days around the time in the request id, and other days are not opened', async () => {
     const at = Date.UTC(2032, 4, 1, 23);
     const day = 86_400_000;
-    // The first was told by a clock some hours behind the one that made the sample's time.
-    const records = [at - 20 * 3_600_000, at].map((made) => sample({ id: newRequestId(made), at }));
+    // Told by clocks some hours behind and before the one that made the sample's time, on other days.
+    const records = [at - 24 * 3_600_000, at, at + 2 * 3_600_000].map((made) =>
+      sample({ id: newRequestId(made), at }),
+    );
     await recordBatch(db, [...records, sample({ at: at - 400 * day }), sample({ at: at + 400 * day })]);
     const scores = records.map(({ id }) => ({ request: id, evaluator: 'judge', score: 1 }));
     const holder = await db.connect();
@@ -259,7 +309,7 @@ describe('scores', () => {
     try {
       await holder.query('begin');
       await holder.query('lock table samples_20310328, samples_20330605 in access exclusive mode');
-      assert.equal((await attachScores(impatient, scores)).length, 2);
+      assert.equal((await attachScores(impatient, scores)).length, 3);
     } finally {
       await holder.query('rollback');
       holder.release();
