@@ -26,6 +26,7 @@ import { publishEndpoints } from '../../store/routes.ts';
 import { saveServing } from '../../store/servings.ts';
 import { asAttempt } from '../support/activity.ts';
 import { type ModelEndpoint, type Reply, startModelEndpoint } from '../support/model-endpoint.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { stepOf } from '../support/releases.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
@@ -59,7 +60,7 @@ let releases = 0;
 async function releaseOf(
   golden: string,
   urls: string[],
-  { prompt = plainPrompt, minAccuracy = 0.85, maxP95 = 5_000 } = {},
+  { prompt = plainPrompt, minAccuracy = 0.85, maxP95 = PATIENCE_MS } = {},
 ): Promise<string> {
   releases += 1;
   const release = `r${releases}`;

@@ -6,6 +6,7 @@ import { digestOf, shortDigest } from '../../domain/digest.ts';
 import type { GuardLook, GuardReading, GuardState } from '../../domain/guards.ts';
 import type { GuardMetric } from '../../domain/policy/policy.ts';
 import type { Arm } from '../../domain/words.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { type Served, startScraped } from '../support/scraped.ts';
 import { until } from '../support/servings.ts';
 import { startPrometheus, type TestPrometheus } from '../support/stack.ts';
@@ -24,7 +25,7 @@ after(async () => {
   await scraped.stop();
 });
 
-const prometheus = () => createPrometheus({ url: server.url, timeoutMs: 2_000 });
+const prometheus = () => createPrometheus({ url: server.url, timeoutMs: PATIENCE_MS });
 const revisions = { stable: digestOf('stable'), canary: digestOf('canary') };
 
 const guardOf = (metric: GuardMetric) =>

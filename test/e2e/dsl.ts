@@ -14,10 +14,11 @@ import { SlipwayError } from '../../domain/errors.ts';
 import type { Stage } from '../../domain/words.ts';
 import { getRelease } from '../../store/releases.ts';
 import type { StoryLine } from '../../workflows/messages.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { ownServing, type Policy, policy, prompt, type Size } from './documents.ts';
 import { countMoves } from './moves.ts';
 import { type ServingProcess, servingProcesses } from './servings.ts';
-import { APPLICATION, PATIENCE_MS, type World } from './world.ts';
+import { APPLICATION, type World } from './world.ts';
 
 /** A release as the API shows it; times are ISO 8601 on the wire. */
 export type Seen = Omit<ReleaseView, 'endedAt'> & { endedAt: string | null; pending: PendingActivity[] };

@@ -7,6 +7,7 @@ import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { processesWithEnvironment } from '../../adapters/serving/local/processes.ts';
 import { waitUntil } from '../../deploy/local/probe.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { temporaryFolder } from '../support/stack.ts';
 
 /** Shorter than the runner's patience with a test, so that the story so far is shown. */
@@ -30,12 +31,14 @@ function npmStart(...args: string[]) {
     child,
     output: '',
     exit: new Promise<number | null>((resolve) => child.once('exit', resolve)),
+    /** All that it told has been read, which may be after its end. */
+    told: new Promise((resolve) => child.once('close', resolve)),
     processes: () => processesWithEnvironment('E2E_RUN', mark),
     tells: (line: string) =>
       waitUntil(line, () => job.output.includes(line) || hopeless(), { timeoutMs: WHOLE_JOB_MS }),
     nothingIsLeft: () =>
       waitUntil('every process has ended', async () => (await job.processes()).length === 0, {
-        timeoutMs: 60_000,
+        timeoutMs: PATIENCE_MS,
       }),
   };
   const hopeless = (): boolean => {
@@ -62,7 +65,9 @@ test('killed in a canary with SIGKILL, it leaves no process behind, no control p
   process.kill(supervisor, 'SIGKILL');
   assert.equal(await job.exit, 128 + 9);
   await job.nothingIsLeft();
-  await waitUntil("the pods' addresses have gone", () => podAddresses().length === 0, { timeoutMs: 60_000 });
+  await waitUntil("the pods' addresses have gone", () => podAddresses().length === 0, {
+    timeoutMs: PATIENCE_MS,
+  });
 });
 
 test('started again on what was left, and interrupted with SIGINT, it stops everything in order', async () => {
@@ -78,6 +83,7 @@ test('--once: a better prompt is promoted, a worse one stopped in its canary, a 
   const late = setTimeout(() => job.child.kill('SIGINT'), WHOLE_JOB_MS);
   const code = await job.exit;
   clearTimeout(late);
+  await job.told;
   assert.equal(code, 0, job.output);
   const [, install = '', better = '', regressed = '', broken = ''] = job.output.split('── ');
   tells(install, /sign-off +Waiting for a sign-off/, /ended done .* as it should/);

@@ -8,13 +8,11 @@ import { type Slipway, simulatorEnv, startSlipway } from '../../deploy/local/sli
 import { type Stack, startStack } from '../../deploy/local/stack.ts';
 import { loadQuestions, Traffic } from '../../examples/support-answers/traffic.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { temporaryFolder } from '../support/stack.ts';
 import { firstRelease, goldenSet, guardrails, prompt } from './documents.ts';
 import { adaSigns, Running } from './dsl.ts';
 import { noteMoves } from './moves.ts';
-
-/** How long anything may take before a test gives up on it, ms: machines are slow, and other work runs beside. */
-export const PATIENCE_MS = 180_000;
 
 export const APPLICATION = 'support-answers';
 

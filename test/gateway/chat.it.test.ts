@@ -61,7 +61,6 @@ before(async () => {
   gateway = await startTestGateway({
     databaseUrl: postgres.url,
     stateFolder: state.path,
-    limits: { silenceTimeout: 400 },
   });
   client = new OpenAI({ apiKey: key, baseURL: `${gateway.url}/v1`, maxRetries: 0 });
 });
@@ -100,8 +99,13 @@ const ask = (more: object = {}) => ({
   ...more,
 });
 
-const post = (body: unknown, path = '/v1/chat/completions', headers: Record<string, string> = {}) =>
-  fetch(`${gateway.url}${path}`, {
+const post = (
+  body: unknown,
+  path = '/v1/chat/completions',
+  headers: Record<string, string> = {},
+  { url } = gateway,
+) =>
+  fetch(`${url}${path}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', authorization: `Bearer ${key}`, ...headers },
     body: typeof body === 'string' ? body : JSON.stringify(body),
@@ -382,10 +386,18 @@ describe('an endpoint', () => {
     assert.equal((await sampleOf(nowhere.id)).reason, 'no_endpoint');
   });
 
-  it('that falls silent is given up, before its answer and in the middle of it', async () => {
+  it('that falls silent is given up, before its answer and in the middle of it', async (t) => {
+    // A gateway of its own: to one that is so impatient, a machine that halts for a moment is a silent endpoint.
+    const own = temporaryState();
+    const hasty = await startTestGateway({
+      databaseUrl: postgres.url,
+      stateFolder: own.path,
+      limits: { silenceTimeout: 2_000 },
+    });
+    t.after(() => hasty.stop().then(own.remove));
     engine.behave(() => {});
     for (const stream of [false, true]) {
-      const error = await errorOf(await post(ask({ stream })));
+      const error = await errorOf(await post(ask({ stream }), undefined, {}, hasty));
       assert.deepEqual([error.status, error.code], [504, 'UPSTREAM_TIMEOUT']);
       assert.equal((await sampleOf(error.id)).reason, 'upstream_timeout');
     }
@@ -393,7 +405,9 @@ describe('an endpoint', () => {
       res.writeHead(200, { 'content-type': 'text/event-stream' });
       res.write(sse(chunk({ content: 'Hel' })));
     });
-    const { id, failure } = await readStream();
+    const { id, failure } = await readStream(
+      new OpenAI({ apiKey: key, baseURL: `${hasty.url}/v1`, maxRetries: 0 }),
+    );
     assert.notEqual(failure, null);
     const sample = await sampleOf(id);
     assert.deepEqual([sample.reason, sample.interrupted], ['upstream_timeout', true]);
@@ -465,8 +479,8 @@ describe('an endpoint', () => {
 });
 
 /** Reads a stream to its end with the official client. */
-async function readStream(): Promise<{ text: string; id: string | null; failure: unknown }> {
-  const { data, request_id: id } = await client.chat.completions
+async function readStream(from = client): Promise<{ text: string; id: string | null; failure: unknown }> {
+  const { data, request_id: id } = await from.chat.completions
     .create({ model: 'support', messages: [{ role: 'user', content: 'Hello' }], stream: true, user: 'ann' })
     .withResponse();
   let text = '';
@@ -610,13 +624,20 @@ describe('feedback', () => {
       await holder.query('begin');
       await holder.query('lock table feedback in exclusive mode');
       const sent = Array.from({ length: 25 }, send);
-      const refused = await Promise.race(sent);
-      assert.deepEqual([refused.status, (await errorOf(refused)).code], [429, 'TOO_MANY_REQUESTS']);
+      const refused = await Promise.any(
+        sent.map(async (answer) => ((await answer).status === 429 ? answer : Promise.reject())),
+      );
+      assert.equal((await errorOf(refused)).code, 'TOO_MANY_REQUESTS');
       const { headers } = await post(ask({ user: 'ann' }));
       await sampleOf(headers.get('x-request-id'));
       await holder.query('rollback');
-      const statuses = (await Promise.all(sent)).map(({ status }) => status).sort();
-      assert.deepEqual(statuses, [...Array(20).fill(202), ...Array(5).fill(429)]);
+      // Of those that were taken most still wait for a connection to the database, and for 5 s at most: then they are told to come again.
+      const statuses = (await Promise.all(sent)).map(({ status }) => status);
+      assert.equal(statuses.filter((status) => status === 429).length, 5);
+      assert.deepEqual(
+        statuses.filter((status) => ![202, 429, 503].includes(status)),
+        [],
+      );
       assert.equal((await send()).status, 202);
     } finally {
       holder.release();

@@ -119,7 +119,6 @@ describe('the ledger (invariant 10)', () => {
         () => got.whole.size,
         (size) => size >= count,
         `${count} answers`,
-        60_000,
       );
 
     await reached(100);
@@ -148,7 +147,7 @@ describe('the ledger (invariant 10)', () => {
       return [...got.whole].filter((id) => !inLedger.has(id));
     };
     assert.deepEqual(
-      await until(missing, (ids) => ids.length === 0, 'answers that are not in the ledger', 60_000),
+      await until(missing, (ids) => ids.length === 0, 'answers that are not in the ledger'),
       [],
     );
     await gateway.stop();

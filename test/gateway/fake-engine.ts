@@ -99,6 +99,8 @@ export async function startFakeEngine(behaviour = answering(['Hello', ', ', 'you
       void behave(request, res);
     });
   });
+  // An idle connection is closed by what a test does, and never by the time that it took.
+  server.keepAliveTimeout = 0;
   server.on('connection', (socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));

@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import type { Gateway } from '../../gateway/gateway.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
 import { acknowledgementOf } from '../../store/routes.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 import { answering, chunk, type FakeEngine, sse, startFakeEngine, streamOf } from './fake-engine.ts';
 import { setRoute, startTestGateway, storeRevision, temporaryState, tenantKey, until } from './support.ts';
@@ -195,10 +196,11 @@ describe('a gateway', () => {
 describe('without the database', () => {
   it('a gateway serves on, after a while its stable arms only, and both again when it is back (invariant 2)', async () => {
     await move(1);
+    const patientState = temporaryState();
+    const patient = await start({ stateFolder: patientState.path, stableOnlyAfter: PATIENCE_MS });
     const gateway = await start({ stableOnlyAfter: 2_500 });
     const generation = (await stateOf(gateway)).generation;
     await postgres.process?.stop();
-    assert.equal(await servedBy(gateway, 'ann'), 'canary');
     await until(
       () => stateOf(gateway),
       ({ stableOnly }) => stableOnly,
@@ -206,10 +208,13 @@ describe('without the database', () => {
     );
     const response = await ask(gateway, 'ann');
     assert.match(await response.text(), /stable/);
+    assert.equal(await servedBy(patient, 'ann'), 'canary');
     assert.match(await (await fetch(gateway.metricsUrl)).text(), /slipway_gateway_stable_only 1/);
     assert.equal((await stateOf(gateway)).generation, generation);
 
     await postgres.process?.start();
+    await stop(patient);
+    patientState.remove();
     await until(
       () => servedBy(gateway, 'ann'),
       (arm) => arm === 'canary',

@@ -10,6 +10,7 @@ import { type Gateway, type GatewayOptions, startGateway } from '../../gateway/g
 import type { Database } from '../../store/database.ts';
 import { newKey, saveTenantKey } from '../../store/keys.ts';
 import { findRoute, moveTraffic, type NewRoute, publishEndpoints } from '../../store/routes.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 
 export const plainPrompt: PromptContent = {
   system: 'You help.',
@@ -114,9 +115,8 @@ export async function until<T>(
   read: () => Promise<T> | T,
   holds: (value: T) => boolean,
   what: string,
-  timeout = 20_000,
 ): Promise<T> {
-  const deadline = Date.now() + timeout;
+  const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
     const value = await read();
     if (holds(value)) return value;

@@ -5,6 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { describe, it } from 'node:test';
+import { freePort } from '../../deploy/local/ports.ts';
 import { eventually } from './http/support.ts';
 
 const main = join(import.meta.dirname, '../../simulator/main.ts');
@@ -22,15 +23,6 @@ async function outcome(child: ChildProcess): Promise<{ status: number | null; st
   if (stderr === null) throw new Error('no standard error');
   const [said, [status]] = await Promise.all([text(stderr), once(child, 'exit')]);
   return { status, stderr: said };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  return typeof address === 'object' && address !== null ? address.port : 0;
 }
 
 describe('simulator process', () => {

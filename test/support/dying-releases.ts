@@ -133,7 +133,7 @@ export async function dyingReleases() {
       also: (status: ReleaseStatus) => boolean = () => true,
     ): Promise<void> {
       const look = (): Promise<ReleaseStatus> => handle.query(queries.status);
-      await until(stage, look, (status) => status.stage === stage && also(status), 30_000);
+      await until(stage, look, (status) => status.stage === stage && also(status));
     },
 
     /** One run of the sweeper. */
@@ -148,7 +148,7 @@ export async function dyingReleases() {
 
     async ended({ plan }: Dying): Promise<ReleaseRow> {
       const look = () => getRelease(db, plan.release);
-      return until(`${plan.release} has ended`, look, ({ endedAt }) => endedAt !== null, 60_000);
+      return until(`${plan.release} has ended`, look, ({ endedAt }) => endedAt !== null);
     },
 
     async stop(): Promise<void> {

@@ -15,6 +15,7 @@ import {
 import { freePort } from '../../deploy/local/ports.ts';
 import { waitUntil } from '../../deploy/local/probe.ts';
 import { Supervisor } from '../../deploy/local/processes.ts';
+import { PATIENCE_MS } from './patience.ts';
 import { orNothing, SHARED_KUBECONFIG, temporaryFolder } from './stack.ts';
 
 export interface TestKubernetesOptions {
@@ -106,7 +107,7 @@ async function ownKubernetes(
 /** The admission of pods needs the ServiceAccount that a controller makes in each new namespace. */
 async function usable(core: CoreV1Api, namespace: string): Promise<void> {
   const account = () => core.readNamespacedServiceAccount({ namespace, name: 'default' });
-  await waitUntil(`namespace ${namespace} can be used`, account, { timeoutMs: 30_000 });
+  await waitUntil(`namespace ${namespace} can be used`, account, { timeoutMs: PATIENCE_MS });
 }
 
 const missing = (error: unknown): boolean => error instanceof ApiException && error.code === 404;
@@ -136,7 +137,7 @@ async function gone(core: CoreV1Api, namespace: string): Promise<void> {
       throw error;
     }
   };
-  await waitUntil(`namespace ${namespace} is gone`, isMissing, { timeoutMs: 60_000, everyMs: 200 });
+  await waitUntil(`namespace ${namespace} is gone`, isMissing, { timeoutMs: PATIENCE_MS, everyMs: 200 });
 }
 
 function withUser(admin: KubeConfig, user: { token?: string; impersonateUser?: string }): KubeConfig {

@@ -14,6 +14,7 @@ import {
   servingDigest,
   type WantedServing,
 } from '../../domain/serving/serving.ts';
+import { PATIENCE_MS } from './patience.ts';
 
 export const standIn = [process.execPath, fileURLToPath(new URL('vllm-stand-in.ts', import.meta.url))];
 
@@ -90,9 +91,8 @@ export async function until<T>(
   what: string,
   look: () => Promise<T> | T,
   seen: (value: T) => boolean,
-  withinMs = 20_000,
 ): Promise<T> {
-  const deadline = performance.now() + withinMs;
+  const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const value = await look();
     if (seen(value)) return value;

@@ -9,6 +9,7 @@ import { waitUntil } from '../../deploy/local/probe.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { bundleWorkflows, connectWorker, createWorker, installRuntime } from '../../workers/worker.ts';
 import { silentLog } from '../support/log.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { startTemporal, type TestTemporal } from '../support/stack.ts';
 
 let temporal: TestTemporal;
@@ -62,18 +63,20 @@ test('a release stays on the version of the workers that it began with; new ones
     (error) => error instanceof SlipwayError && error.code === 'DEPENDENCY_UNAVAILABLE',
   );
   const one = await workerOf('one');
-  await setCurrentVersion(temporal.connection, temporal.topology, 'one', 30_000);
+  await setCurrentVersion(temporal.connection, temporal.topology, 'one', PATIENCE_MS);
   const old = await begin('old');
   await waitUntil('the first release began', async () => (await buildOf(old)) === 'one', {
-    timeoutMs: 30_000,
+    timeoutMs: PATIENCE_MS,
   });
 
   const two = await workerOf('two');
-  await setCurrentVersion(temporal.connection, temporal.topology, 'two', 30_000);
+  await setCurrentVersion(temporal.connection, temporal.topology, 'two', PATIENCE_MS);
   const young = await begin('young');
-  await waitUntil('the second began', async () => (await buildOf(young)) === 'two', { timeoutMs: 30_000 });
+  await waitUntil('the second began', async () => (await buildOf(young)) === 'two', {
+    timeoutMs: PATIENCE_MS,
+  });
   mayRegister = true;
-  await waitUntil('both went on', () => Promise.resolve(registered.length >= 2), { timeoutMs: 30_000 });
+  await waitUntil('both went on', () => Promise.resolve(registered.length >= 2), { timeoutMs: PATIENCE_MS });
   assert.deepEqual([...new Set(registered)].sort(), ['old on one', 'young on two']);
   assert.equal(await buildOf(old), 'one');
 

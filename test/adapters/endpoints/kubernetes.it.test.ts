@@ -9,6 +9,7 @@ import {
   type V1EndpointSlice,
 } from '@kubernetes/client-node';
 import { KubernetesEndpoints } from '../../../adapters/endpoints/kubernetes.ts';
+import { freePort } from '../../../deploy/local/ports.ts';
 import { digestOf, shortDigest } from '../../../domain/digest.ts';
 import { until } from '../../gateway/support.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
@@ -78,7 +79,6 @@ const touched = (source: KubernetesEndpoints, healthy: boolean) =>
     () => source.healthy,
     (now) => now === healthy,
     `healthy: ${healthy}`,
-    40_000,
   );
 
 describe('endpoints from a cluster', () => {
@@ -248,10 +248,10 @@ async function startProxy(target: number) {
       one.once('close', () => two.destroy());
     }
   });
-  const listen = (port: number) =>
-    new Promise<void>((resolve) => server.listen(port, '127.0.0.1', () => resolve()));
-  await listen(0);
-  const { port } = server.address() as { port: number };
+  // One that nobody else is given while the network is cut.
+  const port = await freePort();
+  const listen = () => new Promise<void>((resolve) => server.listen(port, '127.0.0.1', () => resolve()));
+  await listen();
   return {
     port,
     cut: () =>
@@ -259,6 +259,6 @@ async function startProxy(target: number) {
         server.close(() => resolve());
         for (const socket of sockets) socket.destroy();
       }),
-    mend: () => listen(port),
+    mend: listen,
   };
 }

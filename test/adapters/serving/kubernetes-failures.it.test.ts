@@ -76,7 +76,6 @@ describe('what goes wrong on Kubernetes is told with its remedy', {
       `${state}: ${message}`,
       () => adapter.observe(serving.digest),
       (one) => one.state === state && message.test(one.message),
-      40_000,
     );
     return { adapter, seen };
   }

@@ -13,11 +13,10 @@ import { SlipwayError } from '../../../domain/errors.ts';
 import { kindsOfServing, servingsSelector } from '../../../domain/kubernetes/objects.ts';
 import type { WantedServing } from '../../../domain/serving/serving.ts';
 import { whyNoNodes } from '../../../simulator/nodes/addresses.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { exampleServing } from '../../support/servings.ts';
 import { type Bench, followed, startBench } from './kubernetes-support.ts';
 
-/** The cluster's own controllers find back to a server that was away with growing pauses. */
-const PATIENCE_MS = 180_000;
 const WORKER = join(import.meta.dirname, 'kubernetes-worker.ts');
 
 describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes()) ?? false }, () => {
@@ -72,7 +71,7 @@ describe('servings on Kubernetes when something dies', { skip: (await whyNoNodes
   const removed = (adapter: KubernetesServing, digest: string): Promise<void> =>
     persistently(async () => {
       await adapter.remove(digest);
-      await followed(adapter, digest, 'absent', PATIENCE_MS);
+      await followed(adapter, digest, 'absent');
     });
 
   test('the API server is killed while a serving is provided and removed, at several moments', async () => {

@@ -65,7 +65,6 @@ describe('an API server that takes requests and never answers', {
       'that nothing is heard any more',
       () => endpoints.healthy,
       (healthy) => !healthy,
-      ATTEMPT_MS,
     );
     assert.deepEqual(endpoints.endpointsOf(digest), [pod]);
     const client = createKubernetesClient(admin);
@@ -79,7 +78,6 @@ describe('an API server that takes requests and never answers', {
       'the new pod is followed',
       () => endpoints.endpointsOf(digest) ?? [],
       ([now]) => now !== undefined && now !== pod,
-      ATTEMPT_MS,
     );
     await adapter.remove(digest);
     await followed(adapter, digest, 'absent');

@@ -11,6 +11,7 @@ import type { NodeSpec } from '../../../simulator/nodes/node-object.ts';
 import { type NodesOptions, type RunningNodes, startNodes } from '../../../simulator/nodes/nodes.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
 import { silentLog } from '../../support/log.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { inState, until } from '../../support/servings.ts';
 import { temporaryFolder } from '../../support/stack.ts';
 
@@ -128,9 +129,8 @@ export async function followed(
   adapter: KubernetesServing,
   digest: string,
   state: ServingObservation['state'],
-  withinMs = 60_000,
 ): Promise<ServingObservation> {
-  const over = AbortSignal.timeout(withinMs);
+  const over = AbortSignal.timeout(PATIENCE_MS);
   for (;;) {
     const seen = await adapter.observe(digest);
     if (seen.state === state) return seen;
@@ -143,5 +143,4 @@ export const untilState = (
   adapter: KubernetesServing,
   digest: string,
   state: ServingObservation['state'],
-  withinMs = 60_000,
-): Promise<ServingObservation> => until(state, () => adapter.observe(digest), inState(state), withinMs);
+): Promise<ServingObservation> => until(state, () => adapter.observe(digest), inState(state));

@@ -13,6 +13,7 @@ import {
   writeReplica,
   writeServing,
 } from '../../../adapters/serving/local/records.ts';
+import { freePort } from '../../../deploy/local/ports.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
 import { type Serving, servingName } from '../../../domain/serving/serving.ts';
 import { exampleServing, inState, servingSandbox, standIn, until } from '../../support/servings.ts';
@@ -158,7 +159,7 @@ test('killed before the start: the same port is used, and a removal finds nothin
   const folder = folderOf(serving);
   await mkdir(folder, { recursive: true });
   await writeServing(folder, { serving, stopping: false });
-  const port = 20_000 + (process.pid % 10_000);
+  const port = await freePort();
   const intent = { index: 0, token: 'nobody', port, process: null, attempts: 1, wasReady: false };
   await writeReplica(folder, intent);
   assert.deepEqual((await ready(serving)).endpoints, [`http://127.0.0.1:${port}`]);

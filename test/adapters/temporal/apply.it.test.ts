@@ -5,6 +5,7 @@ import { defineSearchAttributeKey, SearchAttributeType, TypedSearchAttributes } 
 import { applyTopology } from '../../../adapters/temporal/apply.ts';
 import type { Topology } from '../../../adapters/temporal/topology.ts';
 import { waitUntil } from '../../../deploy/local/probe.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { startTemporal, type TestTemporal } from '../../support/stack.ts';
 
 let temporal: TestTemporal;
@@ -49,7 +50,7 @@ test('what was applied is usable at once and leaves no workflow behind', async (
   await waitUntil(
     'the probe is deleted',
     async () => (await client.workflow.count(`WorkflowType != 'anything'`)).count === 0,
-    { timeoutMs: 30_000 },
+    { timeoutMs: PATIENCE_MS },
   );
 });
 

@@ -25,6 +25,7 @@ import { waitUntil } from '../../../deploy/local/probe.ts';
 import { Supervisor } from '../../../deploy/local/processes.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { SHARED_KUBECONFIG, temporaryFolder } from '../../support/stack.ts';
 
 const folder = temporaryFolder();
@@ -43,7 +44,7 @@ before(async () => {
 });
 after(() => kubernetes?.stop());
 
-const WITHIN = { timeoutMs: 60_000 };
+const WITHIN = { timeoutMs: PATIENCE_MS };
 
 /** A Deployment of pods that ask for GPUs. */
 async function deploy(namespace: string, name: string, replicas: number, gpus = '1'): Promise<void> {

@@ -8,12 +8,14 @@ import { fileURLToPath } from 'node:url';
 import { waitUntil } from '../../../deploy/local/probe.ts';
 import { Supervisor } from '../../../deploy/local/processes.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { temporaryFolder } from '../../support/stack.ts';
 
 const folder = temporaryFolder();
 after(folder.remove);
 
 const node = process.execPath;
+const WITHIN = { timeoutMs: PATIENCE_MS };
 const logFile = join(folder.path, 'child.log');
 /** Writes its pid where the test finds it, then stays. */
 const stays = (name: string, more = ''): string[] => [
@@ -22,9 +24,7 @@ const stays = (name: string, more = ''): string[] => [
 ];
 
 const pidOf = (name: string): Promise<number> =>
-  waitUntil(`${name} starts`, () => Number(readFileSync(join(folder.path, name), 'utf8')), {
-    timeoutMs: 10_000,
-  });
+  waitUntil(`${name} starts`, () => Number(readFileSync(join(folder.path, name), 'utf8')), WITHIN);
 
 /** True until the process is gone; one that nobody has waited for yet (a zombie) is gone. */
 function lives(pid: number): boolean {
@@ -37,7 +37,7 @@ function lives(pid: number): boolean {
 }
 
 const gone = (...pids: number[]): Promise<boolean> =>
-  waitUntil('all are gone', () => !pids.some(lives), { timeoutMs: 15_000 });
+  waitUntil('all are gone', () => !pids.some(lives), WITHIN);
 
 let supervisor: Supervisor;
 beforeEach(() => {
@@ -68,12 +68,12 @@ test('a process that does not become ready in time is an error, and is stopped',
     command: node,
     args: stays('slow'),
     logFile,
-    ready: () => Promise.reject(new Error('refused')),
+    // Not before it runs: its time may be over sooner than that.
+    ready: () => pidOf('slow').then(() => false),
     readyTimeoutMs: 500,
   });
-  const pid = await pidOf('slow');
   await assert.rejects(starting, /Slow part was not ready after/);
-  await gone(pid);
+  await gone(await pidOf('slow'));
 });
 
 test('a program that is not there is an error, not a crash', async () => {
@@ -215,7 +215,7 @@ test('a part that is kept up is started again when it dies, and not when everyth
   const kept = part.keepUp((line) => told.push(line));
   const first = part.pid;
   await part.kill('SIGKILL');
-  await waitUntil('it runs again', () => part.pid !== undefined && part.pid !== first, { timeoutMs: 15_000 });
+  await waitUntil('it runs again', () => part.pid !== undefined && part.pid !== first, WITHIN);
   assert.match(
     told.join('\n'),
     /Kept part was ended by SIGKILL; starting it again \(its log: .*child\.log\)/,

@@ -8,11 +8,13 @@ import { runSql } from '../../../deploy/local/postgres.ts';
 import { answersHttp, waitUntil } from '../../../deploy/local/probe.ts';
 import { Supervisor } from '../../../deploy/local/processes.ts';
 import { type Stack, startStack } from '../../../deploy/local/stack.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { temporaryFolder } from '../../support/stack.ts';
 
 const folder = temporaryFolder();
 const environment = { PATH: process.env.PATH };
 const quiet = (): void => undefined;
+const WITHIN = { timeoutMs: PATIENCE_MS };
 
 let supervisor: Supervisor;
 let stack: Stack;
@@ -80,9 +82,9 @@ test('targets come and go while Prometheus runs, and it keeps what it saw over a
   const itself = new URL(prometheus.url).host;
   prometheus.setTargets([{ targets: [itself], labels: { job: 'itself' } }]);
   const up = 'up{job="itself"}';
-  await waitUntil('the target is scraped', async () => (await query(up)) === 1, { timeoutMs: 20_000 });
+  await waitUntil('the target is scraped', async () => (await query(up)) === 1, WITHIN);
   prometheus.setTargets([]);
-  await waitUntil('the target is gone', async () => Number.isNaN(await query(up)), { timeoutMs: 20_000 });
+  await waitUntil('the target is gone', async () => Number.isNaN(await query(up)), WITHIN);
   await prometheus.process.kill('SIGKILL');
   await prometheus.process.start();
   assert.ok((await query(`count_over_time(${up}[10m])`)) >= 1);

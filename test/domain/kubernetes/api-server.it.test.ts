@@ -7,6 +7,7 @@ import { waitUntil } from '../../../deploy/local/probe.ts';
 import { FIELD_MANAGER, type KubernetesObject, kindsOfServing } from '../../../domain/kubernetes/objects.ts';
 import { renderServing } from '../../../domain/kubernetes/render.ts';
 import { startKubernetes, type TestKubernetes } from '../../support/kubernetes.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { renderings } from './cases.ts';
 
 let kubernetes: TestKubernetes;
@@ -54,7 +55,7 @@ for (const [name, { serving, settings, keda }] of Object.entries(renderings)) {
           const answer = await dryRun(object);
           return answer.status === 404 ? undefined : answer;
         },
-        { timeoutMs: 30_000 },
+        { timeoutMs: PATIENCE_MS },
       );
       assert.ok(status === 200 || status === 201, `${object.kind}: ${status} ${body}`);
       // A closed cluster's folder of the node and root are what Pod Security warns of, rightly.

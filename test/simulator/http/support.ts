@@ -5,6 +5,7 @@ import { Engine } from '../../../simulator/engine/engine.ts';
 import { EngineMetrics } from '../../../simulator/engine/engine-metrics.ts';
 import { ModelServer } from '../../../simulator/http/model-server.ts';
 import { type HttpSettings, makeHttpServer } from '../../../simulator/http/server.ts';
+import { PATIENCE_MS } from '../../support/patience.ts';
 import { knowledge } from '../answers/support.ts';
 
 export interface Served {
@@ -70,11 +71,11 @@ export async function serve(
   };
 }
 
-/** Polls until the condition holds; throws after five seconds. */
+/** Polls until the condition holds. */
 export async function eventually(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + PATIENCE_MS;
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`${what} did not happen within 5 s`);
+    if (performance.now() > deadline) throw new Error(`${what} did not happen`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -10,20 +10,20 @@ import {
   type V1Pod,
   type V1PodSpec,
 } from '@kubernetes/client-node';
+import { PATIENCE_MS } from '../../support/patience.ts';
 
 export const MODEL = 'meta-llama/Llama-3.1-8B-Instruct';
 
-/** Settles with what the function gives once it is truthy; fails after the time, in milliseconds. */
+/** Settles with what the function gives once it is truthy. */
 export async function eventually<T>(
   what: string,
   look: () => Promise<T>,
-  timeoutMs = 30_000,
 ): Promise<Exclude<T, false | null | undefined>> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const found = await look();
     if (found) return found as Exclude<T, false | null | undefined>;
-    if (performance.now() > deadline) throw new Error(`${what}: not after ${timeoutMs / 1000} s`);
+    if (performance.now() > deadline) throw new Error(`${what}: not after ${PATIENCE_MS / 1000} s`);
     await delay(50);
   }
 }
