@@ -6,8 +6,10 @@ import { influenceSums, totalsOf } from '../../domain/gate/in-memory.ts';
 import { defaultGatePolicy } from '../../domain/gate/types.ts';
 import { readBaseline } from '../../store/gate-baseline.ts';
 import { metricsOf } from '../../store/ledger/records.ts';
+import { attachScores } from '../../store/ledger.ts';
 import { canaryTraffic, record } from '../support/canary.ts';
 import { databaseOfFile } from '../support/database.ts';
+import { releasesOn } from '../support/releases.ts';
 
 const DAY = 86_400_000;
 const START = Date.UTC(2026, 0, 5);
@@ -64,6 +66,13 @@ describe('the baseline', () => {
     const { name, rows } = await application(120_000);
     const gate = { ...defaultGatePolicy, horizons: [60_000, 90_000], stratum: 60_000 };
     const baseline = await readBaseline(db, { application: name, gate, now: START + 120_000 });
+    // What another tenant says of these answers is nothing.
+    const judged = rows.map(({ record: { id } }) => ({ request: id, evaluator: 'judge', score: 0 }));
+    await attachScores(
+      db,
+      judged.map((score) => ({ ...score, tenant: 'rival' })),
+    );
+    assert.deepEqual(await readBaseline(db, { application: name, gate, now: START + 120_000 }), baseline);
     const users = new Set(
       rows.filter((row) => row.record.at >= START + 60_000).map((row) => row.record.user),
     );
@@ -71,6 +80,37 @@ describe('the baseline', () => {
     for (const { metric } of gate.metrics) {
       if (metric === 'violation') continue;
       assert.ok((baseline?.sigma[metric] ?? baseline?.sigma[`${metric}/log-mean`] ?? 0) > 0, metric);
+    }
+  });
+
+  it('is of a time in which no canary of the application ran', async () => {
+    const gate = { ...defaultGatePolicy, horizons: [2 * DAY] };
+    const at = (days: number) => START + days * DAY;
+    const { name } = await application(5 * DAY);
+    const baselineAt = (days: number) => readBaseline(db, { application: name, gate, now: at(days) });
+    const [early, late] = [await baselineAt(2.5), await baselineAt(5)];
+    assert.ok(early !== null && late !== null);
+    assert.notDeepEqual(early, late);
+
+    const releases = releasesOn(db);
+    const ran = async (of: string, since: number, ended: number | null) => {
+      await db.query('update releases set canary_since = $2, ended_at = $3 where application = $1', [
+        of,
+        new Date(at(since)),
+        ended === null ? null : new Date(at(ended)),
+      ]);
+    };
+    await releases.register({ application: `${name}-other` });
+    await ran(`${name}-other`, 2.5, null);
+    await releases.register({ application: name });
+    assert.deepEqual(await baselineAt(5), late);
+    for (const [ended, expected] of [
+      [null, early],
+      [3.1, early],
+      [2.9, late],
+    ] as const) {
+      await ran(name, 2.5, ended);
+      assert.deepEqual(await baselineAt(5), expected, `ended after ${ended} days`);
     }
   });
 
