@@ -1,15 +1,17 @@
 import type { ReleaseInput, ReleasePlan } from '../domain/release/spec.ts';
+import type { StoryLine } from '../domain/release/story.ts';
 import type { Phase, Stage } from '../domain/words.ts';
 
-/** Where the release stood when it scheduled an activity; mirrored into the release's row, so that a stage change costs no event of its own. */
+/** Where the release stood when it scheduled an activity; mirrored into the store, so that a stage change costs no event of its own. */
 export interface Progress {
   release: string;
-  /** Grows with every change: an older one that arrives late is not written. */
+  /** Number of the story's last line: an older state that arrives late is not written. */
   sequence: number;
   stage: Stage;
   phase: Phase;
   reason: string | null;
-  story: string;
+  /** The story's last lines, oldest first: all that no activity is known to have mirrored yet. */
+  story: readonly StoryLine[];
 }
 
 /** What every activity of a release is given; some take more. Small values and digests only: they stay in history. */

@@ -1,4 +1,5 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { StoryLine } from '../domain/release/story.ts';
 import type { Phase, Stage } from '../domain/words.ts';
 
 /** The workflow type, as the Temporal UI asks for it. */
@@ -36,13 +37,6 @@ export interface ReleaseStatus {
   canarySince: string | null;
   /** Index and time (ISO 8601) of the next preregistered horizon. */
   horizon: { index: number; at: string } | null;
-}
-
-/** One line of the story, as `explain` tells it. */
-export interface StoryLine {
-  at: string;
-  stage: Stage;
-  text: string;
 }
 
 export interface ReleaseOutcome {

@@ -41,6 +41,8 @@ export class Run {
   private readonly shown = new Map<string, string | null>();
   private readonly scope = new CancellationScope();
   private ignored = 0;
+  /** So many lines of the story are known to be in the store. */
+  private mirrored = 0;
 
   constructor(input: ReleaseInput) {
     const info = workflowInfo();
@@ -58,7 +60,6 @@ export class Run {
   tell(text: string): void {
     const { state } = this;
     state.phase = state.paused && !state.stop ? 'Paused' : (phaseOf[state.stage] ?? 'Progressing');
-    state.sequence += 1;
     state.story.push({ at: new Date().toISOString(), stage: state.stage, text });
     display(state, this.shown);
   }
@@ -79,7 +80,10 @@ export class Run {
     const activity = activities[name] as unknown as {
       executeWithOptions(options: { summary: string }, args: [unknown]): Promise<Result<Name>>;
     };
-    return activity.executeWithOptions({ summary }, [{ ...extra, progress: this.progress() }]);
+    const progress = this.progress();
+    const result = await activity.executeWithOptions({ summary }, [{ ...extra, progress }]);
+    this.mirrored = Math.max(this.mirrored, progress.sequence);
+    return result;
   }
 
   /** Registers how to undo an effect: before the effect, because it may happen and its answer be lost. */
@@ -158,7 +162,7 @@ export class Run {
   }
 
   private progress(): Progress {
-    const { release, sequence, stage, phase, reason, story } = this.state;
-    return { release, sequence, stage, phase, reason, story: story.at(-1)?.text ?? '' };
+    const { release, stage, phase, reason, story } = this.state;
+    return { release, sequence: story.length, stage, phase, reason, story: story.slice(this.mirrored) };
   }
 }

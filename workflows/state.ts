@@ -1,5 +1,6 @@
 import type { ReleaseInput } from '../domain/release/spec.ts';
-import type { Approval, ReleaseStatus, StoryLine } from './messages.ts';
+import type { StoryLine } from '../domain/release/story.ts';
+import type { Approval, ReleaseStatus } from './messages.ts';
 
 /** Why a release is stopped, and by whom. */
 export interface Stop {
@@ -14,8 +15,6 @@ export interface ReleaseState extends Omit<ReleaseStatus, 'release'> {
   approval: Approval | null;
   stop: Stop | null;
   story: StoryLine[];
-  /** Number of changes so far: orders what activities mirror. */
-  sequence: number;
   /** Number of moves of traffic so far: fences late attempts. */
   moves: number;
 }
@@ -45,12 +44,11 @@ export function initialState(input: ReleaseInput, workflowId: string, startedAt:
     approval: null,
     stop: null,
     story: [],
-    sequence: 0,
     moves: 0,
   };
 }
 
 export function statusOf(state: ReleaseState): ReleaseStatus {
-  const { paused: _p, approval: _a, stop: _s, story: _l, sequence: _q, moves: _m, ...status } = state;
+  const { paused: _p, approval: _a, stop: _s, story: _l, moves: _m, ...status } = state;
   return status;
 }

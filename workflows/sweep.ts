@@ -13,10 +13,12 @@ export async function sweep({ release, grace, because }: SweepInput): Promise<Sw
   const { outcome, to, remove } = plan;
   const reason = because === undefined ? plan.reason : `${because}; ${plan.reason}`;
   let sequence = SWEEP_NUMBER;
-  const tell = (story: string, ended = false): { progress: Progress } => {
+  const tell = (text: string, ended = false): { progress: Progress } => {
     sequence += 1;
-    setCurrentDetails(`${story}\n\n${reason}`);
-    return { progress: { release, sequence, ...sweptAs(outcome, ended), reason, story } };
+    setCurrentDetails(`${text}\n\n${reason}`);
+    const { stage, phase } = sweptAs(outcome, ended);
+    const story = [{ at: new Date().toISOString(), stage, text }];
+    return { progress: { release, sequence, stage, phase, reason, story } };
   };
 
   const first =

@@ -1,10 +1,11 @@
 import type { WorkflowExecutionDescription, WorkflowHandle } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
 import { SlipwayError } from '../../domain/errors.ts';
+import type { StoryLine } from '../../domain/release/story.ts';
 import type { Arm, Phase, Stage } from '../../domain/words.ts';
 import { type ArmCount, countArms } from '../../store/ledger.ts';
 import { findRelease, listEvents, type ReleaseRow } from '../../store/releases.ts';
-import { queries, type ReleaseStatus, type StoryLine } from '../../workflows/messages.ts';
+import { queries, type ReleaseStatus } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { cannotAnswer, codedFailure, isGone, noSuchRelease } from './failures.ts';
 import { promptly, workflowIdOf } from './workflow.ts';
@@ -165,20 +166,25 @@ async function failureOf({ handle, description }: Sources): Promise<string | nul
   }
 }
 
-/** The story so far, told by the workflow itself, and after its end by whoever swept its release; null when no worker answers. */
+/**
+ * The story so far, told by the workflow while it runs; null when no worker answers. Afterwards by the store, to which the workflow's last
+ * activity told it all: a closed workflow would have to be replayed for it, and Temporal's SDK may lose one of two queries that
+ * meet there. One that died is asked all the same for what it told no activity; then comes what its sweep told.
+ */
 export async function storyOf(
   context: ApiContext,
-  { id, handle, description }: Sources,
+  { id, row, handle, description }: Sources,
 ): Promise<StoryLine[] | null> {
-  if (description === null) return null;
+  const closed = description?.closeTime;
+  const died = closed !== undefined && description?.status.name !== 'COMPLETED';
+  if (description === null || (row?.endedAt && !died)) return mirroredStory(context, id);
   const told = await ask(context, () => handle.query(queries.explain));
-  const { closeTime } = description;
-  if (told === null || closeTime === undefined || description.status.name === 'COMPLETED') return told;
-  const later = (await mirroredStory(context, id)).filter(({ at }) => new Date(at) > closeTime);
+  if (told === null || !died) return told;
+  const later = (await mirroredStory(context, id)).filter(({ at }) => new Date(at) > closed);
   return [...told, ...later];
 }
 
-/** What the store has of the story: the lines that an activity mirrored. For releases that Temporal has forgotten. */
+/** What the store has of the story: all that the workflow told before it last began an activity. */
 export async function mirroredStory({ database }: ApiContext, id: string): Promise<StoryLine[]> {
   const events = await listEvents(database, id);
   return events

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { canonicalJson } from '../../domain/digest.ts';
-import type { StoryLine } from '../../workflows/messages.ts';
+import type { StoryLine } from '../../domain/release/story.ts';
 import type { ApiContext } from '../context.ts';
 import { type PendingActivity, pendingOf, type ReleaseView, sourcesOf, storyOf, viewOf } from './read.ts';
 

@@ -9,7 +9,7 @@ import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
 import { findPlan, listLooks, listVerdicts } from '../../store/evidence.ts';
 import { readBaseline } from '../../store/gate-baseline.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
-import { getRelease, loadSpec } from '../../store/releases.ts';
+import { getRelease, lastSpec, loadSpec } from '../../store/releases.ts';
 import { readers } from '../access.ts';
 import type { ApiContext } from '../context.ts';
 import { releaseParams } from '../schemas.ts';
@@ -176,8 +176,18 @@ export const gateRoutes =
       async ({ body }) => {
         const { gate, canary } = draftPolicy(body.policy, 'policy.');
         const subject = { ...gate, weight: canary.weight };
+        const { application } = body;
+        // Nobody's traffic would else be taken for no traffic.
+        if ((await lastSpec(database, application)) === null) {
+          throw new SlipwayError('APPLICATION_NOT_FOUND', `${application} has had no release`, {
+            field: 'application',
+            value: application,
+            remedy:
+              'Name an application of `slipway release list`; without --from-ledger a plan knows no traffic',
+          });
+        }
         const baseline = await readBaseline(database, {
-          application: body.application,
+          application,
           gate: subject,
           now: Date.now(),
         });

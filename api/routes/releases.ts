@@ -97,7 +97,8 @@ export const releaseRoutes =
       },
       async ({ params }) => {
         const sources = await sourcesOf(context, params.id);
-        const [release, story] = await Promise.all([viewOf(context, sources), storyOf(context, sources)]);
+        const release = await viewOf(context, sources);
+        const story = await storyOf(context, sources);
         return { release, story: story ?? (await mirroredStory(context, params.id)) };
       },
     );

@@ -28,7 +28,7 @@ export interface ReleaseOptions {
 }
 
 export const stepOf = (release: string, sequence = 1): Step => ({
-  progress: { release, sequence, stage: 'preflight', phase: 'Progressing', reason: null, story: 'testing' },
+  progress: { release, sequence, stage: 'preflight', phase: 'Progressing', reason: null, story: [] },
 });
 
 /** For tests without servings: each has at once what is asked of it. */
