@@ -7,14 +7,27 @@ import pino from 'pino';
 import type { ReleaseActivities, Step } from '../../activities/contract.ts';
 import { notYet } from '../../activities/watch.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
+import type { StoryLine } from '../../domain/release/story.ts';
 import { bundleWorkflows, createWorker, installRuntime } from '../../workers/worker.ts';
 import { queries, type ReleaseOutcome, signals, updates } from '../../workflows/messages.ts';
 import { PATIENCE_MS } from '../support/patience.ts';
 import { startTemporal, type TestTemporal } from '../support/stack.ts';
 
+const timing = {
+  canaryWeight: 0.1,
+  horizons: [100, 200],
+  signOffRequired: true,
+  signOffTimeout: 60_000,
+  promotionSteps: [0.25, 0.5, 1],
+  hold: 10,
+  baking: 10,
+};
+
 /** The order of effects is what these tests look at: each activity writes its name, and the world is otherwise well. */
 function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<ReleasePlan> = {}) {
   const effects: string[] = [];
+  /** By their numbers, what the activities were told of the story. */
+  const mirror: StoryLine[] = [];
   const activities: ReleaseActivities = {
     async registerRelease({ progress, input }) {
       return {
@@ -26,15 +39,7 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
         candidateServing: 'sha256:new',
         stableServing: 'sha256:old',
         sharesServing: false,
-        timing: {
-          canaryWeight: 0.1,
-          horizons: [100, 200],
-          signOffRequired: true,
-          signOffTimeout: 60_000,
-          promotionSteps: [0.25, 0.5, 1],
-          hold: 10,
-          baking: 10,
-        },
+        timing,
         ...plan,
       };
     },
@@ -56,7 +61,7 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
   const told = Object.entries(activities).map(([name, activity]) => [
     name,
     async (step: never) => {
-      const { move, serving, outcome } = step as {
+      const { progress, move, serving, outcome } = step as Step & {
         move?: { to: string; weight: number };
         serving?: string;
         outcome?: string;
@@ -69,11 +74,13 @@ function world(overrides: Partial<ReleaseActivities> = {}, plan: Partial<Release
             ? ` ${outcome}`
             : '';
       if (effects.at(-1) !== name + detail) effects.push(name + detail);
+      mirror.splice(progress.sequence - progress.story.length, progress.story.length, ...progress.story);
       return (activity as (step: never) => Promise<unknown>)(step);
     },
   ]);
   return {
     effects,
+    mirror,
     /** Without the looks, of which one may come late: it changes nothing. */
     deeds: () => effects.filter((effect) => effect !== 'watchGuards' && effect !== 'holdCanary'),
     activities: Object.fromEntries(told) as ReleaseActivities,
@@ -200,6 +207,33 @@ describe('release workflow', () => {
     ]);
   });
 
+  it('has told its activities its whole story when it ends, whichever way', async () => {
+    const promoted = world();
+    await during(promoted, async (handle) => {
+      await until(handle, 'sign-off');
+      for (const name of ['pause', 'resume'] as const) {
+        await handle.executeUpdate(updates[name], { args: [{ by: 'ana' }] });
+      }
+      await handle.executeUpdate(updates.approve, { args: [approval] });
+      await handle.result();
+      const story = await handle.query(queries.explain);
+      assert.ok(story.some(({ text }) => text === 'Paused by ana; guards keep watching'));
+      assert.deepEqual(promoted.mirror, story);
+    });
+    const asking = async (): Promise<never> => {
+      throw notYet('12 of 30 answers', 20);
+    };
+    const aborted = world({ evaluateCandidate: asking }, { sharesServing: true });
+    await during(aborted, async (handle) => {
+      await until(handle, 'evaluating');
+      await handle.executeUpdate(updates.abort, { args: [{ by: 'ana' }] });
+      await handle.result();
+      const story = await handle.query(queries.explain);
+      assert.ok(story.some(({ text }) => text === 'Rolling back: aborted by ana'));
+      assert.deepEqual(aborted.mirror, story);
+    });
+  });
+
   it('evaluates before provisioning when a live serving can answer, and provisions nothing for a bad prompt', async () => {
     const w = world(
       {
@@ -276,7 +310,7 @@ describe('release workflow', () => {
 
   it('raises no weight and ends no baking while the guards cannot be measured, and goes on by itself (invariant 4)', async () => {
     const guards = unmeasuredGuards();
-    const w = world(guards.activities, { timing: { ...(await timing()), promotionSteps: [0.5, 1] } });
+    const w = world(guards.activities, { timing: { ...timing, promotionSteps: [0.5, 1] } });
     const lastMove = () => w.effects.findLast((effect) => effect.startsWith('moveTraffic'));
     await during(w, async (handle) => {
       await until(handle, 'sign-off');
@@ -325,7 +359,7 @@ describe('release workflow', () => {
           if (looksAtEnd < 20) throw notYet('waiting for a gateway', 20);
         },
       },
-      { timing: { ...(await timing()), signOffTimeout: 100 } },
+      { timing: { ...timing, signOffTimeout: 100 } },
     );
     await during(w, async (handle) => {
       const { reason } = await handle.result();
@@ -494,7 +528,7 @@ describe('release workflow', () => {
                 if (progress.stage === stage) throw notYet('waiting', 20);
               },
             },
-        { timing: { ...(await timing()), horizons: [stage === 'canary' ? 60_000 : 50] } },
+        { timing: { ...timing, horizons: [stage === 'canary' ? 60_000 : 50] } },
       );
       await during(w, async (handle) => {
         if (stage === 'promoting' || stage === 'baking') {
@@ -528,13 +562,5 @@ describe('release workflow', () => {
   async function wasCancelled(handle: Awaited<ReturnType<typeof start>>): Promise<boolean> {
     const { events } = await handle.fetchHistory();
     return events?.some((event) => event.activityTaskCancelRequestedEventAttributes) ?? false;
-  }
-
-  async function timing() {
-    const plan = await world().activities.registerRelease({
-      progress: { release: 'r' },
-      input,
-    } as never);
-    return plan.timing;
   }
 });
