@@ -724,6 +724,15 @@ describe('the API', () => {
         [422, 'POLICY_INVALID', 'policy.gate.horizons[0]'],
       );
     });
+
+    it('plans for no application that has had no release', async () => {
+      const body = { application: 'juged', policy: {} };
+      const { status, body: answer } = await as('auditor', 'POST', '/v1/gate/plan', { body });
+      assert.deepEqual(
+        [status, answer.error?.code, answer.error?.field, answer.error?.value],
+        [404, 'APPLICATION_NOT_FOUND', 'application', 'juged'],
+      );
+    });
   });
 
   describe('without a worker', () => {
