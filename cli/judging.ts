@@ -27,15 +27,16 @@ export interface Recorded {
   digest: string;
 }
 
+/** `context.api` is asked for with --release only: files need none. */
 export async function questionOf(
-  api: ApiClient,
+  context: { readonly api: ApiClient },
   options: JudgeOptions,
 ): Promise<{ question: CsvQuestion; recorded: Recorded | null }> {
   const { policy, plan, release } = options;
   if ([policy, plan, release].filter((given) => given !== undefined).length !== 1) {
     throw new UsageError('give one of --policy, --plan and --release');
   }
-  if (release !== undefined) return ofRelease(api, release, options);
+  if (release !== undefined) return ofRelease(context.api, release, options);
   const from = options.from === undefined ? undefined : timeOf('from', options.from);
   const to = options.to === undefined ? undefined : timeOf('to', options.to);
   if (from !== undefined && to !== undefined && to <= from) {

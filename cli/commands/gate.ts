@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { SlipwayError } from '../../domain/errors.ts';
+import type { CsvRows } from '../../domain/gate/csv-judgement.ts';
 import { evidenceDigest } from '../../domain/gate/evidence.ts';
 import { planGate } from '../../domain/gate/plan.ts';
+import { printedPlan } from '../../domain/gate/plan-file.ts';
 import { plotGuard } from '../../domain/gate/text-plot.ts';
 import type { GatePlan } from '../../domain/gate/types.ts';
 import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
@@ -9,7 +11,7 @@ import { EXIT } from '../exit.ts';
 import { policyFile, policyToWire } from '../files.ts';
 import { gateFile, type JudgeOptions, questionOf } from '../judging.ts';
 import { table } from '../output.ts';
-import { samplesFile } from '../samples.ts';
+import { judgeFile } from '../samples.ts';
 import type { Explanation } from '../types.ts';
 import { type CommandContext, run } from './context.ts';
 
@@ -59,7 +61,7 @@ export function addGateCommands(program: Command): void {
   gate
     .command('judge <samples>')
     .description(
-      'judge a CSV file with the columns time, user, arm and one a metric; ends 0 only on promote, and only if the release, when it has a verdict, has the same',
+      'judge a CSV file (- for standard input) with the columns time, user, arm and one a metric; ends 0 only on promote, and only if the release, when it has a verdict, has the same',
     )
     .option('--policy <file>', 'policy file in YAML; the plan then knows of no earlier traffic')
     .option('--plan <file>', 'plan, as `gate plan --json` prints it')
@@ -144,31 +146,34 @@ function verificationLines({ verdicts, looks, reason, stop }: Verification): str
 }
 
 async function plan(
-  { api, output }: CommandContext,
+  context: CommandContext,
   { file, fromLedger }: { file: string; fromLedger?: string },
 ): Promise<void> {
   const made =
     fromLedger === undefined
       ? planGate(await gateFile(file), null)
       : (
-          await api.call<{ plan: GatePlan }>('POST', '/v1/gate/plan', {
+          await context.api.call<{ plan: GatePlan }>('POST', '/v1/gate/plan', {
             application: fromLedger,
             policy: policyToWire(await policyFile(file)),
           })
         ).plan;
-  output.result(made, () => {
+  const { output } = context;
+  const printed = printedPlan(made);
+  output.result(printed, () => {
     for (const line of made.words) output.line(line);
+    output.line(`plan ${printed.digest}`);
     if (made.refusal !== null) output.line(output.style('red', made.refusal.words));
   });
   if (made.refusal !== null) process.exitCode = EXIT.refused;
 }
 
-async function judge({ api, output }: CommandContext, file: string, options: JudgeOptions): Promise<void> {
-  const { question, recorded } = await questionOf(api, options);
-  const samples = await samplesFile(file);
-  const { plan, verdict, looks, outside } = samples.judge(question);
+async function judge(context: CommandContext, file: string, options: JudgeOptions): Promise<void> {
+  const { question, recorded } = await questionOf(context, options);
+  const { plan, verdict, looks, rows } = await judgeFile(file, question);
   const same = recorded && evidenceDigest(verdict) === recorded.digest;
-  output.result({ verdict, plan, looks, outside, recorded: recorded && { ...recorded, same } }, () => {
+  const { output } = context;
+  output.result({ verdict, plan, looks, rows, recorded: recorded && { ...recorded, same } }, () => {
     for (const { guard } of plan.guards) {
       output.line(output.style('bold', guard));
       output.line(plotGuard(guard, looks, { width: 60 }));
@@ -178,11 +183,8 @@ async function judge({ api, output }: CommandContext, file: string, options: Jud
     const colour =
       verdict.decision === 'promote' ? 'green' : verdict.decision === 'continue' ? 'yellow' : 'red';
     output.line(output.style(colour, verdictWords(plan, verdict)));
-    if (outside > 0) {
-      output.line(
-        `${outside} rows are dated outside of the canary; --from and --to say otherwise if they are right`,
-      );
-    }
+    output.line(`judged by the plan ${verdict.planDigest}`);
+    for (const line of rowsWords(rows)) output.line(line);
     if (recorded) {
       const line = `the verdict of ${recorded.release} at horizon ${recorded.horizon + 1}`;
       if (same) output.line(output.style('green', `${line} is the same, byte for byte`));
@@ -193,4 +195,17 @@ async function judge({ api, output }: CommandContext, file: string, options: Jud
     }
   });
   if (verdict.decision !== 'promote' || same === false) process.exitCode = EXIT.refused;
+}
+
+/** Which rows the verdict is about, and which not. */
+function rowsWords({ all, judged, outside, later, from, to, first, last }: CsvRows): string[] {
+  const at = (ms: number) => new Date(ms).toISOString();
+  const lines = [`${judged} of ${all} rows, those from ${at(from)} up to ${at(to)}`];
+  if (outside > 0) {
+    lines.push(
+      `${outside} rows are dated outside of the canary, in a file that reaches from ${at(first)} to ${at(last)}: their clock is wrong, or --from or --to`,
+    );
+  }
+  if (later > 0) lines.push(`${later} rows came later, up to ${at(last)}: not judged`);
+  return lines;
 }

@@ -25,8 +25,23 @@ export interface CsvJudgement {
   figures: GateFigures;
   verdict: Verdict;
   looks: Look[];
-  /** Rows that are dated where no canary was: the verdict's reason `clock`. */
+  rows: CsvRows;
+}
+
+/** What became of the file's rows. Times are ms since 1970. */
+export interface CsvRows {
+  all: number;
+  /** Dated in [from, to): the verdict is theirs. */
+  judged: number;
+  /** Dated where no canary was: the verdict's reason `clock`. */
   outside: number;
+  /** Of the canary, but after the horizon or the end of the data. */
+  later: number;
+  from: number;
+  to: number;
+  /** The earliest and the latest time of the file. */
+  first: number;
+  last: number;
 }
 
 const LOOKS = 28;
@@ -35,12 +50,12 @@ const LOOKS = 28;
 export class CsvSamples {
   readonly #table = new SampleTable();
 
-  /** Throws SAMPLES_INVALID for a cell that cannot be read, with its row (the header is row 1), column, value and remedy. */
-  add(row: CsvRow): void {
-    this.#table.add(sampleOf(row, this.#table.length + 2));
+  /** Throws SAMPLES_INVALID for a cell that cannot be read, with its row (`number`; the header is row 1), column, value and remedy. */
+  add(row: CsvRow, number = this.#table.length + 2): void {
+    this.#table.add(sampleOf(row, number));
   }
 
-  /** The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if there is no sample. */
+  /** The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if no sample was then. */
   judge({ plan, from, to, horizon: asked, phases = [], looks = LOOKS }: CsvQuestion): CsvJudgement {
     const table = this.#table;
     if (table.length === 0) {
@@ -54,6 +69,19 @@ export class CsvSamples {
     const reached = plan.horizons.findLastIndex(({ after }) => window.from + after <= window.to);
     const horizon = asked ?? Math.max(0, reached);
     const end = Math.min(window.to, window.from + (plan.horizons[horizon]?.after ?? 0));
+    const held = times.filter(window.holds);
+    const judged = held.filter((at) => at < end).length;
+    const rows: CsvRows = {
+      all: table.length,
+      judged,
+      outside: table.length - held.length,
+      later: held.length - judged,
+      from: window.from,
+      to: end,
+      first: times[0] ?? Number.NaN,
+      last: times.at(-1) ?? Number.NaN,
+    };
+    if (judged === 0) throw noneInside(rows, { from, to });
 
     const collector = new SampleCollector({
       from: window.from,
@@ -63,7 +91,7 @@ export class CsvSamples {
     });
     // Rows from after the end; those from before the start are counted by the collector.
     const ahead: Record<Arm, number> = { stable: 0, canary: 0 };
-    const rows = order.filter((row) => {
+    const taken = order.filter((row) => {
       const at = table.timeOf(row);
       if (at < window.from || window.holds(at)) return true;
       ahead[table.sample(row).arm] += 1;
@@ -76,7 +104,7 @@ export class CsvSamples {
     };
     let next = 0;
     const collectUntil = (until: number) => {
-      for (let row = rows[next]; row !== undefined && table.timeOf(row) < until; row = rows[next]) {
+      for (let row = taken[next]; row !== undefined && table.timeOf(row) < until; row = taken[next]) {
         const sample = table.sample(row);
         // A clock that is a little behind: the gateway counts the request with the first ones, too.
         const at = window.holds(sample.at) ? Math.max(sample.at, window.from) : sample.at;
@@ -93,12 +121,26 @@ export class CsvSamples {
     collectUntil(end);
     const figures = figuresAt(end);
     const verdict = judge(plan, figures, horizon);
-    const outside = figures.totals.unusable.reduce(
-      (sum, { reason, n }) => sum + (reason === 'outside-window' ? n : 0),
-      0,
-    );
-    return { plan, figures, verdict, looks: pictures, outside };
+    return { plan, figures, verdict, looks: pictures, rows };
   }
+}
+
+/** A year mistyped would else be a verdict on nothing. */
+function noneInside({ all, from, to, first, last }: CsvRows, asked: AskedWindow): SlipwayError {
+  const at = (ms: number) => new Date(ms).toISOString();
+  const bounds = [
+    asked.from === undefined ? '' : ` from ${at(from)}`,
+    to > from || asked.from === undefined ? ` up to ${at(to)}` : ' on',
+  ];
+  return new SlipwayError(
+    'SAMPLES_INVALID',
+    `none of the ${all} rows is dated${bounds.join('')}: the file reaches from ${at(first)} to ${at(last)}`,
+    {
+      field: asked.from === undefined ? 'to' : 'from',
+      value: at(asked.from ?? to),
+      remedy: 'Correct --from and --to, or give the samples of that time; a release says its time itself.',
+    },
+  );
 }
 
 function addOutside(unusable: UnusableSamples[], arm: Arm, n: number): void {

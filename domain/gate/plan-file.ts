@@ -1,4 +1,6 @@
 import { z } from 'zod';
+import { digestOf } from '../digest.ts';
+import { SlipwayError } from '../errors.ts';
 import { hints, parseYaml, validate } from '../validation.ts';
 import { metricInfo } from './metrics.ts';
 import type { GatePlan } from './types.ts';
@@ -16,6 +18,7 @@ const metric = z.looseObject({
 
 /** What a judgement and its words read of a plan. */
 const schema = z.looseObject({
+  digest: z.string(),
   version: z.literal(1),
   policy: z.looseObject({
     weight: chance,
@@ -44,8 +47,20 @@ const schema = z.looseObject({
 });
 hints.add(schema, { remedy: 'Give a plan as `slipway gate plan --json` prints it, unchanged' });
 
-/** Reads a plan as `gate plan --json` prints it. @throws SlipwayError INPUT_INVALID */
+/** A plan as `gate plan --json` prints it: with the digest that verdicts name, so that an edit shows. */
+export function printedPlan(plan: GatePlan): { digest: string } & GatePlan {
+  return { digest: digestOf(plan), ...plan };
+}
+
+/** Reads a plan as `gate plan --json` prints it. @throws SlipwayError INPUT_INVALID, also if it was changed since */
 export function parsePlan(text: string): GatePlan {
   const value = parseYaml(text, 'INPUT_INVALID', 'JSON');
-  return validate(schema, value, 'INPUT_INVALID') as unknown as GatePlan;
+  const { digest, ...plan } = validate(schema, value, 'INPUT_INVALID');
+  const own = digestOf(plan);
+  if (digest === own) return plan as unknown as GatePlan;
+  throw new SlipwayError('INPUT_INVALID', 'the plan was changed after it was printed', {
+    field: 'digest',
+    value: digest,
+    remedy: `Give the plan of that digest, unchanged; this one's is ${own}. For another policy make another plan.`,
+  });
 }

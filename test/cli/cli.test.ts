@@ -486,8 +486,8 @@ promotion: { steps: [1] }
   const judge = (file: string, ...more: string[]) =>
     slipway(['gate', 'judge', join(folder, file), '--policy', join(folder, 'policy.yaml'), ...more]);
 
-  it('judges a CSV file: 0 and promote when nothing is worse', async () => {
-    const { code, stdout, stderr } = await judge('same.csv');
+  it('judges a CSV file: 0 and promote when nothing is worse, wherever the API may be', async () => {
+    const { code, stdout, stderr } = await judge('same.csv', '--api', 'nowhere');
     assert.equal(code, 0, stderr + stdout);
     assert.match(stdout, /promote/);
     assert.match(stdout, /quality:judge/);
@@ -528,12 +528,59 @@ promotion: { steps: [1] }
 
     const late = await byPlan('--from', '2026-01-05T06:00:00Z', '--to', '2026-01-05 12:00:00+00');
     assert.equal(late.code, 1);
-    const { verdict, outside } = JSON.parse(late.stdout) as {
-      outside: number;
+    const { verdict, rows } = JSON.parse(late.stdout) as {
+      rows: { all: number; judged: number; outside: number };
       verdict: { decision: string; elapsed: number };
     };
     assert.deepEqual([verdict.decision, verdict.elapsed], ['invalid', 6 * 3_600_000]);
-    assert.equal(outside, 798, 'those of six hours but the last minute');
+    assert.deepEqual([rows.all, rows.outside], [1600, 798], 'those of six hours but the last minute');
+
+    const { digest } = JSON.parse(planned.stdout) as { digest: string };
+    const told = await slipway(['gate', 'judge', join(folder, 'same.csv'), '--plan', file]);
+    assert.match(told.stdout, new RegExp(`^judged by the plan ${digest}\\n1600 of 1600 rows, .*\\n$`, 'm'));
+    await writeFile(file, planned.stdout.replace('"minUsers": 100', '"minUsers": 1'));
+    const edited = await byPlan();
+    assert.equal(edited.code, 1);
+    const { error } = JSON.parse(edited.stdout) as { error: { code: string; field: string; value: string } };
+    assert.deepEqual([error.code, error.field, error.value], ['INPUT_INVALID', 'digest', digest]);
+  });
+
+  it('counts what lies outside of the time that is said, and refuses a time in which nothing lies', async () => {
+    const { code, stdout } = await judge(
+      'same.csv',
+      '--from',
+      '2026-01-05T06:00:00Z',
+      '--to',
+      '2026-01-05T09:00Z',
+    );
+    assert.equal(code, 1);
+    assert.match(
+      stdout,
+      /^\d+ of 1600 rows, those from 2026-01-05T06:00:00.000Z up to 2026-01-05T09:00:00.000Z$/m,
+    );
+    assert.match(
+      stdout,
+      /^\d+ rows are dated outside of the canary, .* from 2026-01-05T00:00:00.000Z to 2026-01-05T11:59/m,
+    );
+    assert.match(stdout, /^\d+ rows came later/m);
+    const wrong = await judge('same.csv', '--from', '2025-01-05T06:00:00Z');
+    assert.equal(wrong.code, 1);
+    assert.match(
+      wrong.stderr,
+      /^SAMPLES_INVALID: .*same\.csv: none of the 1600 rows .* the file reaches from 2026-01-05T00:00:00.000Z to 2026-01-05T11:59.*\n {2}field {3}from = "2025-01-05T06/,
+    );
+  });
+
+  it('reads standard input', async () => {
+    const ended = await slipway(
+      ['gate', 'judge', '-', '--policy', join(folder, 'policy.yaml')],
+      {},
+      folder,
+      samples(0),
+    );
+    assert.equal(ended.code, 0, ended.stderr);
+    const refused = await slipway(['gate', 'judge', '-', '--policy', 'policy.yaml'], {}, folder, 'a;b\n');
+    assert.match(refused.stderr, /^SAMPLES_INVALID: standard input: the file has no column time/);
   });
 
   it('refuses times, phases and combinations that say nothing', async () => {
@@ -565,7 +612,7 @@ promotion: { steps: [1] }
       stub.env,
     );
     await stub.stop();
-    assert.equal(asked.stdout, 'planned\n');
+    assert.match(asked.stdout, /^planned\nplan sha256:[0-9a-f]{64}\n$/);
     assert.deepEqual(stub.asked[0]?.path, '/v1/gate/plan');
     const body = stub.asked[0]?.body as
       | { application: string; policy: { gate: { horizons: string[] } } }

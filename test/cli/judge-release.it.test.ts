@@ -174,9 +174,9 @@ describe('gate judge --release', () => {
     );
     const { code, stdout } = await judge(await exported(release), release, '--json');
     assert.equal(code, 1);
-    const judged = JSON.parse(stdout) as { verdict: unknown; outside: number };
+    const judged = JSON.parse(stdout) as { verdict: unknown; rows: { outside: number } };
     assert.deepEqual(judged.verdict, stored.verdict);
-    assert.equal(judged.outside, 2);
+    assert.equal(judged.rows.outside, 2);
   });
 
   it('judges a release without a verdict by its plan, and refuses one without a canary', async () => {
@@ -184,9 +184,10 @@ describe('gate judge --release', () => {
     const rows = canaryTraffic(traffic(application, release, { lasting: 2 * DAY }));
     const file = join(folder, 'young.csv');
     const lines = rows.map(({ record: sample }) => {
-      return `${new Date(sample.at).toISOString()},${sample.user},${sample.arm},${sample.latency}`;
+      return `${new Date(sample.at).toISOString()},${sample.user},${sample.arm},${sample.latency},,,,,,`;
     });
-    await writeFile(file, ['time,user,arm,latency', ...lines].join('\n'));
+    const header = 'time,user,arm,latency,error,violation,ttft,tpot,cost,quality:judge';
+    await writeFile(file, [header, ...lines].join('\n'));
     const { code, stdout } = await judge(file, release, '--json');
     assert.equal(code, 1);
     const judged = JSON.parse(stdout) as { verdict: { decision: string; elapsed: number }; recorded: null };

@@ -5,7 +5,7 @@ import type { GateSample } from '../../../domain/gate/collect.ts';
 import { type CsvRow, headerOf, sampleOf } from '../../../domain/gate/csv.ts';
 import { CsvSamples, judgeCsv } from '../../../domain/gate/csv-judgement.ts';
 import { verdictText } from '../../../domain/gate/evidence.ts';
-import { parsePlan } from '../../../domain/gate/plan-file.ts';
+import { parsePlan, printedPlan } from '../../../domain/gate/plan-file.ts';
 import { plotGuard } from '../../../domain/gate/text-plot.ts';
 import type { Verdict } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
@@ -69,20 +69,91 @@ test('a cell that cannot be read is named with its row, column, value and remedy
     [{ 'quality:judge': '1_0' }, 'rows[3].quality:judge'],
     [{ 'quality:judge': '80' }, 'rows[3].quality:judge'],
     [{ 'quality:judge': '-0.1' }, 'rows[3].quality:judge'],
+    [{ 'quality:judge': '0,5' }, 'rows[3].quality:judge'],
+    [{ error: 'true' }, 'rows[3].error'],
+    [{ error: '0.5' }, 'rows[3].error'],
+    [{ latency: '-1' }, 'rows[3].latency'],
+    [{ latency: 'inf' }, 'rows[3].latency'],
+    [{ latency: '-Infinity' }, 'rows[3].latency'],
+    [{ latency: '1e999' }, 'rows[3].latency'],
+    [{ latency: 'NaN' }, 'rows[3].latency'],
+    [{ latency: 'NA' }, 'rows[3].latency'],
+    [{ cost: 'null' }, 'rows[3].cost'],
+    [{ arm: 'Stable' }, 'rows[3].arm'],
+    [{ arm: '' }, 'rows[3].arm'],
+    [{ time: '' }, 'rows[3].time'],
+    [{ user: 'jos\u{FFFD}' }, 'rows[3].user'],
   ] as [CsvRow, string][]) {
     const caught = refusal({ ...good, ...change });
     assert.equal(caught.code, 'SAMPLES_INVALID');
     assert.equal(caught.details.field, field);
     assert.ok(caught.details.remedy);
+    assert.match(caught.message, /\brow 3\b|column speed/);
   }
   assert.throws(() => judgeCsv([], policy), /no sample/);
 });
 
-test('a header that names a column twice is refused: one of them would not be judged', () => {
-  assert.deepEqual(headerOf(['time', 'user', 'arm', 'error']), ['time', 'user', 'arm', 'error']);
-  assert.throws(() => headerOf(['time', 'user', 'arm', 'error', 'error']), {
-    code: 'SAMPLES_INVALID',
-    details: { field: 'rows[1].error', value: 'error', remedy: 'Give each column a name of its own.' },
+describe('the header', () => {
+  const names = ['time', 'user', 'arm', 'error'];
+  const refused = (cells: string[], judged: string[] = []) => {
+    try {
+      headerOf(cells, judged);
+    } catch (caught) {
+      assert.ok(caught instanceof SlipwayError);
+      assert.equal(caught.code, 'SAMPLES_INVALID');
+      return { message: caught.message, ...caught.details };
+    }
+    return assert.fail('the header was accepted');
+  };
+
+  test('is taken in any order, with blanks around names, and with metrics that nothing judges', () => {
+    assert.deepEqual(headerOf(names, ['error', 'error']), names);
+    assert.deepEqual(headerOf([' arm', 'time ', 'user', 'quality:own'], []), [
+      'arm',
+      'time',
+      'user',
+      'quality:own',
+    ]);
+  });
+
+  test('that names a column twice is refused: one of them would not be judged', () => {
+    assert.deepEqual(refused([...names, ' error']), {
+      message: 'the header names a column twice',
+      field: 'rows[1].error',
+      value: 'error',
+      remedy: 'Give each column a name of its own.',
+    });
+  });
+
+  test('that lacks a column is refused with what it lacks and what it has', () => {
+    const renamed = refused(['timestamp', 'user', 'variant', 'error']);
+    assert.equal(renamed.field, 'rows[1].time');
+    assert.equal(
+      renamed.message,
+      'the file has no column time, arm; the header has timestamp, user, variant, error',
+    );
+    const judged = refused(names, ['quality:judge', 'latency', 'latency', 'error']);
+    assert.equal(judged.field, 'rows[1].quality:judge');
+    assert.match(judged.message, /no column quality:judge, latency; the header has time, user, arm, error$/);
+    assert.match(judged.remedy ?? '', /leave its cells empty where nothing was measured/);
+  });
+
+  test('that commas do not separate is refused with what does', () => {
+    for (const [sign, word] of [
+      [';', 'semicolons'],
+      ['\t', 'tabs'],
+      ['|', 'bars'],
+    ] as const) {
+      const { message, remedy } = refused([names.join(sign)]);
+      assert.match(message, /no column time, user, arm; the header has time/);
+      assert.match(remedy ?? '', new RegExp(`by commas, not by ${word}, and write decimals with a point`));
+    }
+    assert.doesNotMatch(refused(['time;x', 'user']).remedy ?? '', /commas/);
+  });
+
+  test('that names what is no metric is refused, whatever stands below it', () => {
+    assert.match(refused([...names, 'speed']).message, /^the column speed is no metric$/);
+    assert.match(refused([...names, '']).message, /^the column without a name is no metric$/);
   });
 });
 
@@ -93,6 +164,7 @@ test('numbers are decimal, as programs and people write them', () => {
     ['1.', 1],
     ['+5e-1', 0.5],
     ['1E0', 1],
+    [' 0.5 ', 0.5],
   ] as const) {
     assert.equal(sampleOf({ ...good, 'quality:judge': cell }, 2).values['quality:judge'], value);
   }
@@ -116,10 +188,14 @@ describe('start and end of the data', () => {
     ],
   ] as [string, GateSample[], number][]) {
     test(`are not decided by stray rows: ${name}`, () => {
-      const { verdict, outside } = judgeCsv(rowsOf(rows), policy, 1);
+      const { verdict, rows: counted } = judgeCsv(rowsOf(rows), policy, 1);
       assert.deepEqual([verdict.decision, verdict.horizon.index, verdict.elapsed], ['invalid', 0, elapsed]);
       assert.equal(clocks(verdict), 1);
-      assert.equal(outside, rows.length - (elapsed === DAY ? day.length : samples.length));
+      const inside = elapsed === DAY ? day.length : samples.length;
+      assert.deepEqual(
+        [counted.all, counted.judged, counted.outside, counted.later],
+        [rows.length, inside, rows.length - inside, 0],
+      );
     });
   }
 
@@ -153,13 +229,46 @@ describe('start and end of the data', () => {
     assert.equal(verdictText(judged(samples, { to: START + 7 * DAY })), sound);
     assert.equal(jumps([...few, moved(START + 37 * DAY)], { from: START }), 1);
     assert.equal(jumps([...few, moved(START - 37 * DAY)], { to: START + 7 * DAY }), 1);
-    assert.equal(judged(few, { from: START + 30 * DAY }).decision, 'invalid');
+  });
+
+  test('that no row lies in are refused with the times of the file', () => {
+    const year = 365 * DAY;
+    const range = `the file reaches from ${new Date(START).toISOString()} to ${new Date(START + HOUR).toISOString()}`;
+    const all = new CsvSamples();
+    for (const row of rowsOf([moved(START + HOUR), moved(START)])) all.add(row);
+    for (const [window, field, bounds] of [
+      [{ from: START + year }, 'from', 'from 2027-01-05T00:00:00.000Z on'],
+      // A year early: the file would be of the last horizon, which saw nothing.
+      [{ from: START - year }, 'from', 'from 2025-01-05T00:00:00.000Z up to 2025-02-02T00:00:00.000Z'],
+      [
+        { from: START - year, to: START - year + DAY },
+        'from',
+        'from 2025-01-05T00:00:00.000Z up to 2025-01-06T00:00:00.000Z',
+      ],
+      [{ to: START - year }, 'to', 'up to 2025-01-05T00:00:00.000Z'],
+    ] as const) {
+      assert.throws(
+        () => all.judge({ plan: planOf(metrics), ...window }),
+        (caught: SlipwayError) => {
+          assert.equal(caught.message, `none of the 2 rows is dated ${bounds}: ${range}`);
+          const year = field === 'from' && 'from' in window && window.from > START ? '2027' : '2025';
+          assert.deepEqual(
+            [caught.code, caught.details.field, caught.details.value],
+            ['SAMPLES_INVALID', field, `${year}-01-05T00:00:00.000Z`],
+          );
+          return true;
+        },
+      );
+    }
   });
 
   test('a horizon is judged by what came before it', () => {
     const ten = samplesOf({ users: 4000, seed: 7, days: 10 });
-    const { verdict, looks } = judgeCsv(rowsOf(ten), policy, 2);
+    const { verdict, looks, rows } = judgeCsv(rowsOf(ten), policy, 2);
     assert.equal(verdict.elapsed, 7 * DAY);
+    assert.deepEqual([rows.from, rows.to], [START, START + 7 * DAY]);
+    const later = ten.filter(({ at }) => at >= START + 7 * DAY).length;
+    assert.deepEqual([rows.judged, rows.later, rows.outside], [ten.length - later, later, 0]);
     assert.deepEqual(
       looks.map(({ elapsed }) => elapsed / DAY),
       [3.5, 7],
@@ -205,12 +314,20 @@ test('a ramped weight is judged phase by phase', () => {
 
 test('a plan is read as it was printed, and refused with what is wrong', () => {
   const plan = planOf(metrics);
-  assert.deepEqual(parsePlan(JSON.stringify(plan)), plan);
+  const printed = printedPlan(plan);
+  assert.equal(printed.digest, judge(plan, figures(samples, metrics), 0).planDigest);
+  assert.deepEqual(parsePlan(JSON.stringify(printed)), plan);
+  assert.deepEqual(parsePlan(JSON.stringify(Object.fromEntries(Object.entries(printed).reverse()))), plan);
   for (const [broken, field] of [
     ['{', 'line 1, column 2'],
-    ['{}', 'version'],
-    [JSON.stringify({ ...plan, guards: [] }), 'guards'],
-    [JSON.stringify({ ...plan, policy: { ...plan.policy, weight: 2 } }), 'policy.weight'],
+    ['{}', 'digest'],
+    [JSON.stringify(plan), 'digest'],
+    [JSON.stringify({ ...printed, guards: [] }), 'guards'],
+    [JSON.stringify({ ...printed, policy: { ...plan.policy, weight: 2 } }), 'policy.weight'],
+    // What was edited by hand, wherever.
+    [JSON.stringify({ ...printed, policy: { ...plan.policy, minUsers: 1 } }), 'digest'],
+    [JSON.stringify({ ...printed, expectedHorizon: 1 }), 'digest'],
+    [JSON.stringify({ ...printed, more: 1 }), 'digest'],
   ] as const) {
     assert.throws(
       () => parsePlan(broken),
@@ -218,24 +335,14 @@ test('a plan is read as it was printed, and refused with what is wrong', () => {
         assert.deepEqual([error.code, error.details.field], ['INPUT_INVALID', field]);
         return error.details.remedy !== undefined;
       },
+      broken,
     );
   }
 });
 
-test('an empty cell was not measured, NaN could not be: the gate says so', () => {
-  assert.deepEqual(sampleOf({ ...good, 'quality:judge': '' }, 2).values, {});
-  assert.ok(Number.isNaN(sampleOf({ ...good, 'quality:judge': 'NaN' }, 2).values['quality:judge']));
-  for (const [cell, expected] of [
-    ['NaN', 'not-finite'],
-    ['inf', 'infinite'],
-    ['-Infinity', 'infinite'],
-    ['1e999', 'infinite'],
-  ]) {
-    const rows = rowsOf(samples);
-    rows.push({ ...good, 'quality:judge': cell ?? '' });
-    const { verdict } = judgeCsv(rows, policy, 1);
-    assert.equal(verdict.decision, 'invalid');
-    assert.ok(verdict.reasons.some(({ code }) => code === expected));
+test('an empty cell, or one of blanks, was not measured', () => {
+  for (const cell of ['', ' ', '\t']) {
+    assert.deepEqual(sampleOf({ ...good, 'quality:judge': cell }, 2).values, {});
   }
 });
 
