@@ -212,6 +212,64 @@ describe('recordBatch', () => {
     ]);
   });
 
+  it('keeps the releases and applications of one batch apart', async () => {
+    const [one, other] = [freshRelease(), freshRelease()];
+    const quiet = ['quiet-a', 'quiet-b'];
+    await recordBatch(db, [
+      sample({ release: one }),
+      ...[1, 2].map((n) => sample({ release: other, arm: 'canary', user: `user-${n}` })),
+      ...[0, 1, 1].map((of) => sample({ application: quiet[of] ?? '' })),
+    ]);
+    assert.deepEqual(
+      [await countArms(db, one), await countArms(db, other)].map(({ stable, canary }) => [
+        stable.samples,
+        canary.samples,
+      ]),
+      [
+        [1, 0],
+        [0, 2],
+      ],
+    );
+    const { rows } = await db.query(
+      `select application, release, count(*) from samples join experiments e on e.id = experiment
+        where application = any($1) group by 1, 2 order by 1`,
+      [quiet],
+    );
+    assert.deepEqual(rows, [
+      { application: 'quiet-a', release: '', count: 1 },
+      { application: 'quiet-b', release: '', count: 2 },
+    ]);
+  });
+
+  it('takes the first error of a user on both arms for one on stable, in any order and batches', async () => {
+    const failing = (release: string, arm: 'stable' | 'canary', stratum: number) =>
+      sample({ release, arm, stratum, failed: true, user: 'stray' });
+    const places = [
+      ['canary', 0],
+      ['stable', 0],
+      ['canary', 64],
+    ] as const;
+    const orders = [
+      [0, 1, 2],
+      [1, 0, 2],
+      [2, 1, 0],
+      [2, 0, 1],
+    ];
+    for (const order of orders) {
+      for (const together of [true, false]) {
+        const release = freshRelease();
+        const records = order.flatMap((index) => {
+          const [arm, stratum] = places[index] ?? assert.fail();
+          return failing(release, arm, stratum);
+        });
+        for (const batch of together ? [records] : records.map((one) => [one])) await recordBatch(db, batch);
+        const { users } = await statisticsOf(release);
+        const [user] = users as { first_error_stratum: number; first_error_arm: string }[];
+        assert.deepEqual([user?.first_error_stratum, user?.first_error_arm], [0, 'stable']);
+      }
+    }
+  });
+
   it('knows a request however its id is written', async () => {
     const release = freshRelease();
     const record = sample({ release });
@@ -265,6 +323,23 @@ describe('scores', () => {
       [[early.id, late.id]],
     );
     assert.deepEqual(rows, [{ count: 0 }]);
+  });
+
+  it('of several evaluators count each, also when all of them waited for their sample', async () => {
+    const record = sample({ release: freshRelease(), user: 'a' });
+    const scores = ['judge', 'helpful'].map((evaluator, n) => ({ request: record.id, evaluator, score: n }));
+    await attachScores(db, scores);
+    await recordBatch(db, [record]);
+    const { userTotals } = await statisticsOf(record.release ?? '');
+    assert.deepEqual(
+      (userTotals as { metric: string; sum: string }[])
+        .filter(({ metric }) => metric.startsWith('quality:'))
+        .map(({ metric, sum }) => [metric, sum]),
+      [
+        ['quality:helpful', '1000000'],
+        ['quality:judge', '0'],
+      ],
+    );
   });
 
   it('of one tenant never reach the sample of another', async () => {
