@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createEvidenceActivities } from '../../activities/evidence.ts';
+import type { GuardSubject } from '../../activities/guards.ts';
 import { NOT_YET } from '../../activities/watch.ts';
 import { digestOf } from '../../domain/digest.ts';
 import { SlipwayError } from '../../domain/errors.ts';
@@ -9,9 +10,10 @@ import { type ArmMeasurement, type GuardLook, lookAt, readGuard } from '../../do
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
-import { listLooks, listVerdicts } from '../../store/evidence.ts';
+import { getPlan, listLooks, listVerdicts } from '../../store/evidence.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
 import { recordBatch, type SampleRecord } from '../../store/ledger.ts';
+import { getRelease } from '../../store/releases.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type CanaryTraffic, canaryTraffic, record } from '../support/canary.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
@@ -133,7 +135,69 @@ describe('the plan of the gate', () => {
   });
 });
 
+/** What the users of an application asked in the week before a release. */
+async function weekBefore(application: string, users: number): Promise<void> {
+  const rows = canaryTraffic({
+    ...{ application, release: application, from: ASKED_AT - WEEK, lasting: WEEK, stratum: DAY },
+    ...{ users: { stable: users, canary: 0 }, samplesPerUser: 4 },
+  });
+  const quiet = rows.map(({ record: { at, ...rest }, score }) => ({
+    record: { ...rest, at, release: null, stratum: Math.floor(at / DAY) * 64 },
+    score,
+  }));
+  await record(db, quiet);
+}
+
+describe('the plan of the gate by the traffic before', () => {
+  for (const [users, passed] of [
+    [2000, true],
+    [100, false],
+  ] as const) {
+    it(`${passed ? 'passes' : 'is refused'} with ${users} users, weighed as the canary will be`, async () => {
+      const application = `planned-${users}`;
+      await releases.established({ application });
+      await weekBefore(application, users);
+      const { release } = await releases.register({ application, policy });
+      const planned = await asAttempt(() => evidence(() => fine).planGate(stepOf(release)));
+      assert.equal(planned.passed, passed, planned.summary);
+      const { plan } = await getPlan(db, release);
+      assert.deepEqual([plan.assumed, plan.policy.weight], [false, policy.canary.weight]);
+      assert.equal(Math.round(plan.horizons[0]?.users ?? 0), users);
+    });
+  }
+});
+
 describe('the watch of the guards', () => {
+  it('measures the candidate as the canary, beside the stable revision', async () => {
+    const plan = await canary();
+    const asked: GuardSubject[] = [];
+    const { watchGuards } = createEvidenceActivities({
+      db,
+      log: silentLog,
+      measureGuards: async (subject) => {
+        asked.push(subject);
+        return fine;
+      },
+    });
+    await notYet(asAttempt(() => watchGuards({ ...stepOf(plan.release), canarySince: ASKED_AT })));
+    const { candidate, stable } = await getRelease(db, plan.release);
+    assert.notEqual(candidate, stable);
+    const { application } = plan;
+    assert.deepEqual(asked, [{ application, canary: candidate, stable, policy: policy.canary }]);
+  });
+
+  it('asks the ledger as often as the policy says, and Prometheus at every look', async () => {
+    const plan = await canary();
+    const { lookEvery } = policy.gate;
+    for (const at of [0, 10_000, 0.9 * lookEvery - 1, 0.9 * lookEvery, 2 * lookEvery])
+      await notYet(watch(plan, fine, at));
+    const { looks } = await listLooks(db, plan.release);
+    const times = (wanted: string) =>
+      looks.filter(({ kind }) => kind === wanted).map(({ at }) => at.getTime() - ASKED_AT);
+    assert.deepEqual(times('gate'), [0, 0.9 * lookEvery, 2 * lookEvery]);
+    assert.equal(times('guards').length, 5);
+  });
+
   it('says how far it is, and keeps each look once', async () => {
     const plan = await canary();
     await record(
@@ -270,6 +334,54 @@ describe('the verdict', () => {
     );
   });
 
+  it('of a release that was judged late leaves out what came meanwhile, and recomputes', async () => {
+    const plan = await canary();
+    await record(db, canaryTraffic(traffic(plan, { lasting: 9 * DAY, users: { stable: 900, canary: 390 } })));
+    const verdict = await judge(plan, fine, 9 * DAY);
+    assert.equal(verdict.decision, 'promote', verdict.summary);
+    const [stored] = await listVerdicts(db, plan.release);
+    assert.deepEqual(stored?.judgedAt, new Date(ASKED_AT + 9 * DAY));
+    assert.equal(stored?.verdict.elapsed, WEEK);
+    assert.equal((await verifyEvidence(db, plan.release)).verdicts.length, 1);
+  });
+
+  it('goes on to the next horizon with its own share of α, and each recomputes', async () => {
+    const plan = await canary();
+    const rows = canaryTraffic(traffic(plan, { lasting: 2 * WEEK, users: { stable: 700, canary: 260 } }));
+    const before = rows.filter(({ record: { at } }) => at < ASKED_AT + WEEK);
+    await record(db, before);
+    const first = await judge(plan, fine, WEEK + HOUR);
+    assert.equal(first.decision, 'continue', first.summary);
+    await record(
+      db,
+      rows.filter(({ record: { at } }) => at >= ASKED_AT + WEEK),
+    );
+    assert.equal((await notYet(judge(plan, fine, WEEK + HOUR, 1))).retryIn, WEEK - HOUR);
+    const second = await judge(plan, fine, 2 * WEEK + HOUR, 1);
+    assert.equal(second.decision, 'promote', second.summary);
+    assert.deepEqual(await judge(plan, fine, 2 * WEEK + HOUR), first);
+    assert.deepEqual(await judge(plan, fine, 2 * WEEK + 2 * HOUR, 1), second);
+
+    const stored = await listVerdicts(db, plan.release);
+    const { horizons } = (await getPlan(db, plan.release)).plan;
+    assert.deepEqual(
+      stored.map(({ verdict: { horizon, elapsed } }) => [horizon.index, horizon.alpha, elapsed]),
+      [
+        [0, horizons[0]?.alpha, WEEK],
+        [1, horizons[1]?.alpha, 2 * WEEK],
+      ],
+    );
+    const { verdicts } = await verifyEvidence(db, plan.release);
+    assert.deepEqual(
+      verdicts.map(({ horizon, digest, watermark }) => ({ horizon, digest, watermark })),
+      stored.map(({ horizon, digest, watermark }) => ({ horizon, digest, watermark })),
+    );
+    assert.deepEqual(
+      verdicts.map(({ digest }) => digest),
+      [first.evidence, second.evidence],
+    );
+  });
+
   it('does not wait for the grace when the ledger has passed the horizon', async () => {
     const plan = await canary();
     await record(db, canaryTraffic(traffic(plan)));
@@ -359,6 +471,18 @@ describe('the verdict', () => {
       `update evidence set verdict = replace(verdict, '"invalid"', '"promote"') where release = $1`,
       [plan.release],
     );
+    // A sign-off binds the digest, and the text is what was digested.
+    const digested = (digest: string) =>
+      db.query('update evidence set digest = $2 where release = $1', [plan.release, digest]);
+    const [stored] = await listVerdicts(db, plan.release);
+    await digested(digestOf('another'));
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^verdicts\[0\] digest$/));
+    await digested(stored?.digest ?? '');
+    await db.query(`update evidence set verdict = verdict || ' ' where release = $1`, [plan.release]);
+    await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^verdicts\[0\] text$/));
+    await db.query(`update evidence set verdict = rtrim(verdict) where release = $1`, [plan.release]);
+    await verifyEvidence(db, plan.release);
+
     await db.query(
       `update gate_plans set plan = replace(plan, '"minUsers":250', '"minUsers":1') where release = $1`,
       [plan.release],
@@ -430,7 +554,10 @@ describe('the look that stopped a release', () => {
       db,
       rows.filter(({ record: { at } }) => at < ASKED_AT + 3 * DAY),
     );
-    await ended(plan, await watch(plan, fine, 3 * DAY));
+    const reason = await watch(plan, fine, 3 * DAY);
+    // Also while nobody has written down yet why the release ends.
+    assert.deepEqual((await verifyEvidence(db, plan.release)).looks.gate, { kept: 1, recomputed: 1 });
+    await ended(plan, reason);
     await verifyEvidence(db, plan.release);
     await db.query(
       `update samples set failed = not failed
@@ -521,6 +648,17 @@ describe('the look that stopped a release', () => {
 });
 
 describe('the list of looks', () => {
+  it('is read to its end by who verifies it', async () => {
+    const plan = await canary();
+    await db.query(
+      `insert into looks (release, at, kind, look)
+       select $1, $2::timestamptz + n * interval '5 minutes', 'gate', '{}' from generate_series(1, 5001) n`,
+      [plan.release, new Date(ASKED_AT)],
+    );
+    const { looks } = await verifyEvidence(db, plan.release);
+    assert.deepEqual(looks.gate, { kept: 5001, recomputed: 0 });
+  });
+
   it('comes in pages', async () => {
     const plan = await canary();
     for (const at of [HOUR, 2 * HOUR, 3 * HOUR]) await notYet(watch(plan, fine, at));
