@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
@@ -12,6 +14,7 @@ import { asAttempt, watched } from '../support/activity.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn, until } from '../support/servings.ts';
+import { lastingLease } from '../support/slow-gateway.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 let postgres: TestPostgres;
@@ -71,12 +74,18 @@ const failureWith =
   };
 
 test('a serving is provided: what is awaited is told, and the gateways learn where it answers, once', async (t) => {
-  const { provide, application, runtime, adapter, endpoints, living } = world(t);
-  const plan = await releases.register({ application, runtime: runtime(2) });
+  const { provide, application, runtime, adapter, endpoints, living, stateDir } = world(t);
+  const loading = join(stateDir, 'loading');
+  mkdirSync(stateDir, { recursive: true });
+  writeFileSync(loading, '');
+  const plan = await releases.register({ application, runtime: runtime(2, { 'loads-while': loading }) });
   const before = await readGeneration(db);
   const told: string[] = [];
-  await provide(plan.release, plan.candidateServing, (message) => told.push(message));
-  assert.match(told[0] ?? '', /^[01] of 2 replicas ready, [12] loading the model$/);
+  await provide(plan.release, plan.candidateServing, (message) => {
+    told.push(message);
+    rmSync(loading, { force: true });
+  });
+  assert.equal(told[0], '0 of 2 replicas ready, 2 loading the model');
   const seen = await adapter.observe(plan.candidateServing);
   assert.equal(seen.state, 'ready');
   assert.deepEqual(await endpoints(plan.candidateServing), [...seen.endpoints].sort());
@@ -203,7 +212,7 @@ test('a serving goes only when every live gateway has acknowledged that it is go
   const { provide, removeOnce, remove, application, runtime, living, endpoints } = world(t);
   const plan = await releases.register({ application, runtime: runtime() });
   await provide(plan.release, plan.candidateServing);
-  await renewLease(db, 'gateway-1', await readGeneration(db));
+  await lastingLease(db, 'gateway-1', await readGeneration(db));
   t.after(() => dropLease(db, 'gateway-1'));
   await assert.rejects(
     removeOnce(plan.release, plan.candidateServing),
@@ -232,7 +241,7 @@ test('requests in flight come to their end first, within bounds that begin when 
     removeOnce(plan.release, plan.candidateServing, { after, told, heard: (details) => (told = details) });
   const gateway = 'one-that-takes-long';
   t.after(() => dropLease(db, gateway));
-  await renewLease(db, gateway, (await readGeneration(db)) - 1);
+  await lastingLease(db, gateway, (await readGeneration(db)) - 1);
   await assert.rejects(removeAfter(0), failureWith('NOT_YET', /waiting for gateways to let go/, false));
   await renewLease(db, gateway, await readGeneration(db));
   const inFlight = failureWith('NOT_YET', /waiting for 6 requests in flight/, false);

@@ -10,6 +10,7 @@ import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { alwaysReady, releasesOn, stepOf } from '../support/releases.ts';
 import { until } from '../support/servings.ts';
+import { lastingLease } from '../support/slow-gateway.ts';
 
 const db = await databaseOfFile();
 
@@ -34,13 +35,8 @@ test('a withdrawal that was written is through only when the gateways have ackno
   await releases.established({ application });
   const { release } = await releases.register({ application });
   await attempt(release, 'canary', 100, 0.1);
-  await renewLease(db, 'gateway-1', await readGeneration(db));
+  await lastingLease(db, 'gateway-1', await readGeneration(db));
   t.after(() => dropLease(db, 'gateway-1'));
-  // Live by its lease all the while, and behind.
-  const renewing = setInterval(() => {
-    void db.query(`update gateways set renewed_at = now() where id = 'gateway-1'`);
-  }, 500);
-  t.after(() => clearInterval(renewing));
   for (const _ of ['first', 'second']) {
     await assert.rejects(attempt(release, 'withdrawn', 101), (error) => {
       assert.ok(error instanceof ApplicationFailure);

@@ -1,7 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
-import type { ReleaseActivities } from '../../activities/contract.ts';
+import type { Move, ReleaseActivities } from '../../activities/contract.ts';
 import { notYet } from '../../activities/watch.ts';
 import { createLocalServing } from '../../adapters/serving/local/local.ts';
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
@@ -29,6 +29,8 @@ export interface Wanted {
   verdict?: 'promote' | null;
   /** Ms after which Temporal ends the workflow. */
   timeout?: number;
+  /** Hears of each move when it is through, before the workflow does. */
+  moved?: (move: Move) => Promise<void>;
 }
 
 /** A release that runs on the worker, and what there was before it. */
@@ -56,11 +58,16 @@ export async function dyingReleases() {
   const real = createActivities({ db, serving: adapter, prometheus, judge: null }, silentLog);
   const timingOut = new Set<string>();
   const verdicts = new Map<string, Wanted['verdict']>();
+  const moved = new Map<string, NonNullable<Wanted['moved']>>();
   const activities = {
     ...real,
     checkPreflight: async () => ({ passed: true, summary: 'all well' }),
     evaluateCandidate: async () => ({ passed: true, summary: '30 of 30', digest: 'sha256:evaluation' }),
     planGate: async () => ({ passed: true, summary: 'seven days' }),
+    async moveTraffic(step) {
+      await real.moveTraffic(step);
+      await moved.get(step.progress.release)?.(step.move);
+    },
     async watchGuards({ progress }) {
       // Of a watch whose next look would come after the end Temporal says so at once, and the release would roll back before it times out.
       if (timingOut.has(progress.release)) await Context.current().cancelled;
@@ -95,7 +102,7 @@ export async function dyingReleases() {
     temporal,
 
     /** An application that is served, and a release of it under way. */
-    async begin({ flags, policy = {}, verdict = null, timeout }: Wanted = {}): Promise<Dying> {
+    async begin({ flags, policy = {}, verdict = null, timeout, moved: heard }: Wanted = {}): Promise<Dying> {
       count += 1;
       const application = `app-${count}`;
       const runtime = exampleRuntime(1, { 'served-for': application });
@@ -115,6 +122,7 @@ export async function dyingReleases() {
         },
       });
       verdicts.set(plan.release, verdict);
+      if (heard !== undefined) moved.set(plan.release, heard);
       if (timeout !== undefined) timingOut.add(plan.release);
       const { spec } = await getRelease(db, plan.release);
       const handle = await client.workflow.start('release', {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { WorkflowFailedError } from '@temporalio/client';
+import { WorkflowFailedError, WorkflowNotFoundError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { applyTopology } from '../../adapters/temporal/apply.ts';
 import { activeRelease, getRelease, listEvents } from '../../store/releases.ts';
@@ -158,13 +158,17 @@ describe('sweeper', () => {
 
   it('completes a release that was terminated when its candidate was the stable revision already', async (t) => {
     const others = world.living();
+    // It has the table of the last weight, and not that of the promotion.
+    const slow = Promise.withResolvers<Awaited<ReturnType<typeof slowGateway>>>();
     const dying = await world.begin({
       flags: own,
       verdict: 'promote',
-      policy: { promotion: { steps: [1], hold: 1_000 } },
+      policy: { promotion: { steps: [1], hold: 1 } },
+      moved: async ({ weight }) => {
+        if (weight === 1) slow.resolve(await slowGateway(t, world.db));
+      },
     });
-    await world.reaches(dying, 'promoting', ({ weight }) => weight.observed === 1);
-    const gateway = await slowGateway(t, world.db);
+    const gateway = await slow.promise;
     await world.reaches(dying, 'done');
     await until(
       'the route is promoted',
@@ -193,7 +197,7 @@ describe('sweeper', () => {
 
   it('ends a release whose workflow timed out', async () => {
     const others = world.living();
-    const dying = await world.begin({ timeout: 4_000 });
+    const dying = await world.begin({ timeout: 20_000 });
     await world.reaches(dying, 'canary');
     await assert.rejects(dying.handle.result(), WorkflowFailedError);
     await world.sweep();
@@ -208,6 +212,13 @@ describe('sweeper', () => {
       namespace: world.temporal.namespace,
       workflowExecution: { workflowId: dying.plan.release },
     });
+    // Until it is, it was only terminated.
+    const forgotten = () =>
+      dying.handle.describe().then(
+        () => false,
+        (error) => error instanceof WorkflowNotFoundError,
+      );
+    await until('Temporal has forgotten it', forgotten, Boolean);
     await until(
       'found',
       () => world.sweep(),
@@ -275,8 +286,9 @@ describe('sweeper', () => {
     const pending = async () => (await sweep.describe()).raw.pendingActivities ?? [];
     await until('the sweep waits', pending, ([activity]) => (activity?.attempt ?? 0) > 1);
     gateway.goOn();
-    await isRolledBack(stuck, /terminated/, runningNow(free, runningNow(stuck, others)));
+    // Which of the two ends first is open.
     await world.ended(free);
+    await isRolledBack(stuck, /terminated/, runningNow(free, runningNow(stuck, others)));
   });
 
   it('runs by its schedule, in a history of few events', async () => {
@@ -292,10 +304,13 @@ describe('sweeper', () => {
     const sweep = world.client.workflow.getHandle(`sweep:${dying.plan.release}`);
     await sweep.result();
     assert.ok(((await sweep.fetchHistory()).events?.length ?? 0) < 40);
-    const found = [];
-    for await (const { workflowId } of world.client.workflow.list({ query: `WorkflowType = 'sweeper'` })) {
-      if (workflowId.startsWith('slipway-sweeper-')) found.push(workflowId);
-    }
-    assert.equal(found.length, 1);
+    const found = async () => {
+      const ids: string[] = [];
+      for await (const { workflowId } of world.client.workflow.list({ query: `WorkflowType = 'sweeper'` })) {
+        if (workflowId.startsWith('slipway-sweeper-')) ids.push(workflowId);
+      }
+      return ids;
+    };
+    assert.equal((await until('the list has it', found, ({ length }) => length > 0)).length, 1);
   });
 });
