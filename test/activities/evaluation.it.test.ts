@@ -8,6 +8,7 @@ import {
   evaluateRelease,
 } from '../../activities/evaluation.ts';
 import { createJudge } from '../../adapters/judge/autoevals.ts';
+import type { Judge, Judgeable } from '../../adapters/judge/judge.ts';
 import { createAskEndpoint } from '../../adapters/vllm/ask.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { parseGoldenSet } from '../../domain/evaluation/golden.ts';
@@ -20,7 +21,7 @@ import { listCaseResults } from '../../store/evaluations.ts';
 import { pushGoldenSet } from '../../store/golden-sets.ts';
 import { pushGuardrails } from '../../store/guardrails.ts';
 import { pushPrompt } from '../../store/prompts.ts';
-import { saveSpec } from '../../store/releases.ts';
+import { getRelease, loadSpec, saveSpec } from '../../store/releases.ts';
 import { saveRevision } from '../../store/revisions.ts';
 import { publishEndpoints } from '../../store/routes.ts';
 import { saveServing } from '../../store/servings.ts';
@@ -235,6 +236,68 @@ test('a rubric is judged by the judge; its outage loses no answer', async () => 
   assert.equal(endpoint.asked.length, 5);
   const results = await listCaseResults(db, release);
   assert.deepEqual(results.get(0)?.verdict?.reasons, ['llm-rubric: scored 0, needs 0.5: because']);
+});
+
+test('the judge is told question, answer and criteria, once for each answer', async () => {
+  const endpoint = await endpointThat(({ messages }) => `answer to ${messages.at(-1)?.content}`);
+  const asked: Judgeable[] = [];
+  const judge: Judge = {
+    async score(answer) {
+      asked.push(answer);
+      return { score: 1, rationale: null };
+    },
+  };
+  const release = await releaseOf(questions(2, '{type: llm-rubric, value: is kind}'), [endpoint.url]);
+  const { digest } = await evaluate(release, { judge, concurrency: 1 });
+  const judged = ['q0', 'q1'].map((input) => ({
+    input,
+    output: `answer to Q: ${input}`,
+    criteria: 'is kind',
+  }));
+  assert.deepEqual(asked, judged);
+  assert.equal((await evaluate(release, { judge })).digest, digest);
+  assert.equal(asked.length, 2);
+});
+
+test('a case with a threshold passes with a part of its assertions, and one without with all of them', async () => {
+  const endpoint = await endpointThat(() => 'yes');
+  const half = 'assert: [{type: contains, value: yes}, {type: contains, value: no}]';
+  const golden = ['threshold: 0.5, ', 'threshold: 0.6, ', ''].map(
+    (at) => `- {vars: {input: a}, ${at}${half}}`,
+  );
+  const { summary } = await evaluate(await releaseOf(golden.join('\n'), [endpoint.url]));
+  assert.equal(summary.failures, 2);
+});
+
+test('the digest is of the candidate, the golden set, the policy and every result', async () => {
+  const endpoint = await endpointThat(() => 'yes');
+  const release = await releaseOf(questions(2), [endpoint.url]);
+  const digests = [(await evaluate(release)).digest];
+  const [{ candidate, spec }, again] = [await getRelease(db, release), await releaseOf(questions(2), [])];
+  const { policy, ...rest } = await loadSpec(db, spec);
+  const digestWith = async (change: string, undo: string, value: unknown, before: unknown) => {
+    await db.query(change, [release, value]);
+    digests.push((await evaluate(release)).digest);
+    await db.query(undo, [release, before]);
+  };
+  const setSpec = 'update releases set spec = $2 where id = $1';
+  const setCandidate = 'update releases set candidate = $2 where id = $1';
+  const setAnswer = `update evaluation_results set result = jsonb_set(result, '{answer,text}', to_jsonb($2::text))
+                      where release = $1 and case_index = 1`;
+  const lax = { ...policy.evaluation, minAccuracy: 0.5 };
+  const slow = { ...policy.evaluation, maxP95: 6_000 };
+  const { content } = parseGoldenSet(`${questions(1)}\n${questions(1, '{type: contains, value: y}')}`);
+  const { name, version } = await pushGoldenSet(db, { name: release, content, createdBy: 'ada' });
+  const other = { ...policy.evaluation, goldenSet: `${name}@${version}` };
+  for (const evaluation of [lax, slow, other]) {
+    const changed = await saveSpec(db, { ...rest, policy: { ...policy, evaluation } });
+    await digestWith(setSpec, setSpec, changed, spec);
+  }
+  const { candidate: another } = await getRelease(db, again);
+  await digestWith(setCandidate, setCandidate, another, candidate);
+  await digestWith(setAnswer, setAnswer, 'yes, indeed', 'yes');
+  assert.equal(new Set(digests).size, 6);
+  assert.equal((await evaluate(release)).digest, digests[0]);
 });
 
 test("an answer must satisfy the prompt's own output schema, which the engine is told", async () => {

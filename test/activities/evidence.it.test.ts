@@ -632,7 +632,10 @@ describe('the look that stopped a release', () => {
     );
     await ended(plan, reason);
     await recordBatch(db, failing(40, 'upstream_timeout'));
-    assert.equal((await verifyEvidence(db, plan.release)).stop?.reason, reason);
+    const { stop, looks } = await verifyEvidence(db, plan.release);
+    assert.equal(stop?.reason, reason);
+    // The look at the ledger that counted the failures is made again, although it saw no harm itself.
+    assert.deepEqual([stop?.from, looks.gate], ['measurements', { kept: 1, recomputed: 1 }]);
 
     await ended(plan, reason.replace('no_endpoint 19', 'no_endpoint 18'));
     await assert.rejects(verifyEvidence(db, plan.release), mismatch(/^reason$/));
