@@ -58,22 +58,29 @@ describe('simulator process', () => {
 
   it('takes nothing new but finishes what is in flight when it is told a shutdown timeout', async (test) => {
     const port = await freePort();
-    const args = ['--shutdown-timeout', '60', '--host', '127.0.0.1', '--port', String(port)];
+    const args = ['--shutdown-timeout', '600', '--host', '127.0.0.1', '--port', String(port)];
     const child = start([small, ...args], { SIMULATOR_SPEED: '1' });
     test.after(() => child.kill('SIGKILL'));
     const url = `http://127.0.0.1:${port}`;
     await eventually(async () => (await fetch(`${url}/health`).catch(() => null))?.ok === true, 'health');
-    const message = { messages: [{ role: 'user', content: 'Hello' }], ignore_eos: true, max_tokens: 100 };
-    const request = { method: 'POST', body: JSON.stringify({ ...message, stream: true }) };
-    const response = await fetch(`${url}/v1/chat/completions`, request);
+    const asking = (max_tokens: number, signal: AbortSignal | null = null) => {
+      const messages = [{ role: 'user', content: 'Hello' }];
+      const body = JSON.stringify({ messages, ignore_eos: true, max_tokens, stream: true });
+      return fetch(`${url}/v1/chat/completions`, { method: 'POST', body, signal });
+    };
+    // The long one keeps the server until everything was seen.
+    const leaving = new AbortController();
+    await asking(20_000, leaving.signal);
+    const response = await asking(100);
     const ended = once(child, 'exit');
     child.kill('SIGTERM');
     await eventually(async () => (await fetch(`${url}/health`)).status === 503, 'draining');
-    const refused = await fetch(`${url}/v1/chat/completions`, request);
+    const refused = await asking(100);
     assert.equal(refused.status, 503);
     assert.deepEqual(await refused.json(), { error: 'Server is unavailable. Please try again later.' });
     assert.equal((await fetch(`${url}/metrics`)).status, 200);
     assert.match(await response.text(), /data: \[DONE\]\n\n$/);
+    leaving.abort();
     assert.deepEqual(await ended, [0, null]);
   });
 

@@ -223,7 +223,9 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
 
   it('let a pod that is deleted serve until its hook is through, as a terminating endpoint', async () => {
     await work.createService('drained');
-    await work.createPod('drained', vllm({ lifecycle: { preStop: { sleep: { seconds: 3 } } } }));
+    // As long as it takes to see it so: a shorter grace ends it then.
+    const lifecycle = { preStop: { sleep: { seconds: 600 } } };
+    await work.createPod('drained', vllm({ lifecycle }), { terminationGracePeriodSeconds: 900 });
     await eventually('the pod is ready', () => work.ready('drained'));
     const address = (await work.pod('drained')).status?.podIP ?? '';
     await work.core.deleteNamespacedPod({ name: 'drained', namespace: work.namespace });
@@ -233,6 +235,11 @@ describe('simulated GPU nodes', { skip: (await whyNoNodes()) ?? false }, () => {
     assert.equal(endpoint.ready, false);
     assert.equal(endpoint.serving, true);
     assert.equal(await health(address), 200);
+    await work.core.deleteNamespacedPod({
+      name: 'drained',
+      namespace: work.namespace,
+      gracePeriodSeconds: 1,
+    });
     await eventually('the pod is gone', () => work.gone('drained'));
     assert.equal(await health(address), 0);
     assert.ok(!addressesOfThisMachine().includes(address));
