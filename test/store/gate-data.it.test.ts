@@ -38,9 +38,9 @@ interface Request {
   cost: number | null;
   score: number | null;
   /** Of the other evaluator. */
-  helpful?: number | null;
+  helpful?: number | null | undefined;
   /** Without a user: out of the gate. */
-  anonymous?: boolean;
+  anonymous?: boolean | undefined;
 }
 
 const seconds = fc.oneof(
