@@ -200,12 +200,11 @@ async function judge(context: CommandContext, file: string, options: JudgeOption
 /** Which rows the verdict is about, and which not. */
 function rowsWords({ all, judged, outside, later, from, to, first, last }: CsvRows): string[] {
   const at = (ms: number) => new Date(ms).toISOString();
-  const lines = [`${judged} of ${all} rows, those from ${at(from)} up to ${at(to)}`];
-  if (outside > 0) {
-    lines.push(
-      `${outside} rows are dated outside of the canary, in a file that reaches from ${at(first)} to ${at(last)}: their clock is wrong, or --from or --to`,
-    );
-  }
-  if (later > 0) lines.push(`${later} rows came later, up to ${at(last)}: not judged`);
+  const lines = [
+    `${judged} of ${all} rows, those from ${at(from)} up to ${at(to)}; the file reaches from ${at(first)} to ${at(last)}`,
+  ];
+  const wrong = 'their clock is wrong, or --from or --to is';
+  if (outside > 0) lines.push(`rows dated outside of the canary: ${outside}; ${wrong}`);
+  if (later > 0) lines.push(`rows from later, not judged: ${later}`);
   return lines;
 }

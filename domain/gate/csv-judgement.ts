@@ -14,7 +14,7 @@ export interface CsvQuestion extends AskedWindow {
   plan: GatePlan;
   /** 0-based; left out: the last one that the data reach (the first if they reach none: the verdict says so). */
   horizon?: number | undefined;
-  /** Other weights than the plan's, and since when (ms since 1970), rising: a ramp. */
+  /** Other weights than the plan's, and since when (ms since 1970), rising: a ramp. Infinity: they never came. */
   phases?: readonly { since: number; weight: number }[] | undefined;
   /** How many looks, at evenly spaced times, for the picture. */
   looks?: number | undefined;
@@ -55,7 +55,10 @@ export class CsvSamples {
     this.#table.add(sampleOf(row, number));
   }
 
-  /** The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if no sample was then. */
+  /**
+   * The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if no sample was then, INPUT_INVALID for a
+   * phase that begins outside of the canary.
+   */
   judge({ plan, from, to, horizon: asked, phases = [], looks = LOOKS }: CsvQuestion): CsvJudgement {
     const table = this.#table;
     if (table.length === 0) {
@@ -66,6 +69,10 @@ export class CsvSamples {
     const order = table.inTime();
     const times = Float64Array.from(order, (row) => table.timeOf(row));
     const window = csvWindow(times, stratum, { from, to });
+    const lost = phases.find(
+      ({ since }) => Number.isFinite(since) && (since < window.from || since >= window.to),
+    );
+    if (lost !== undefined) throw lostPhase(lost.since, window);
     const reached = plan.horizons.findLastIndex(({ after }) => window.from + after <= window.to);
     const horizon = asked ?? Math.max(0, reached);
     const end = Math.min(window.to, window.from + (plan.horizons[horizon]?.after ?? 0));
@@ -123,6 +130,16 @@ export class CsvSamples {
     const verdict = judge(plan, figures, horizon);
     return { plan, figures, verdict, looks: pictures, rows };
   }
+}
+
+/** Of a phase that never begins nobody would hear. */
+function lostPhase(since: number, { from, to }: { from: number; to: number }): SlipwayError {
+  const at = (ms: number) => new Date(ms).toISOString();
+  return new SlipwayError(
+    'INPUT_INVALID',
+    `a phase begins at ${at(since)}, outside of the canary from ${at(from)} up to ${at(to)}`,
+    { field: 'phase', value: at(since), remedy: 'Correct --phase, or --from and --to.' },
+  );
 }
 
 /** A year mistyped would else be a verdict on nothing. */

@@ -308,6 +308,13 @@ test('a ramped weight is judged phase by phase', () => {
     Math.abs(verdict.guards[0]?.estimate ?? 1) < 0.005,
     'better days did not pass for a better canary',
   );
+  for (const lost of [START - 1, START + 7 * DAY]) {
+    assert.throws(() => all.judge({ plan, phases: [{ since: lost, weight: 0.5 }], looks: 1 }), {
+      code: 'INPUT_INVALID',
+      message:
+        /^a phase begins at .*, outside of the canary from 2026-01-05T00:00:00.000Z up to 2026-01-12T00:00:00.000Z$/,
+    });
+  }
   // Without its phases the ramp is a broken sample ratio.
   assert.equal(all.judge({ plan, looks: 1 }).verdict.decision, 'invalid');
 });
