@@ -103,7 +103,8 @@ describe('the gateway', () => {
       assert.ok((rows[0]?.age ?? 0) > GATEWAY_LEASE_MS, `renewed ${rows[0]?.age} ms ago`);
     };
     await given(world)
-      .aRelease()
+      // Long enough for the weight to be seen.
+      .aRelease({ policy: { promotion: { hold: '10s' } } })
       .when('sign-off', () => second.kill('SIGKILL'), adaSigns)
       .when(weightObserved(0.75), theDeadOnesLeaseIsOver)
       .ends('done', candidateServes, servingIsAsBefore, trafficMoved(0.5, 0.75, 1), toldOnce);

@@ -54,7 +54,8 @@ describe('releases whose servings are pods', () => {
 
   it('SIGKILL of the worker while provisioning and while cleaning: the same end, each effect once', async () => {
     await given(world)
-      .aRelease({ serving: 'other' })
+      // Long enough for it to be seen.
+      .aRelease({ serving: 'other', policy: { baking: { duration: '10s' } } })
       .when('provisioning', itsPodsExist, workerIsKilled, workerIsBack)
       .when('sign-off', adaSigns)
       .when('baking', workerIsKilled, workerIsBack)
@@ -72,8 +73,12 @@ describe('releases whose servings are pods', () => {
     await given(world)
       .aRelease({ serving: 'small' })
       .when('provisioning', itsPodsExist, apiServerIsKilled, apiServerIsBack)
-      .when(weightObserved(0.5), (release) => release.decide(world.engineer, 'abort', { reason: 'a test' }))
-      .when('rolling-back', apiServerIsKilled, apiServerIsBack)
+      .when(
+        weightObserved(0.5),
+        (release) => release.decide(world.engineer, 'abort', { reason: 'a test' }),
+        apiServerIsKilled,
+        apiServerIsBack,
+      )
       .ends(
         'rolled-back',
         stableServes,

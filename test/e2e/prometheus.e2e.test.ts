@@ -18,7 +18,8 @@ describe('Prometheus away', () => {
     assert.ok(prometheus);
     return prometheus.process;
   };
-  const prometheusStops = () => prometheus().stop();
+  // At once: in an orderly end it would answer on for a while.
+  const prometheusStops = () => prometheus().kill('SIGKILL');
   const prometheusIsBack = () => prometheus().start();
 
   const pendingOn = (seen: Seen | undefined, activity: string) =>

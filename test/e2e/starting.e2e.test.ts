@@ -141,7 +141,11 @@ describe('starting a release', () => {
     assert.deepEqual(new Set(started.map((answer) => answer.release)), new Set([release.id]));
     assert.equal(started.filter(({ created }) => created).length, 1);
     assert.equal((await listReleases(db)).length, earlier + 1);
-    assert.deepEqual(await listed(`WorkflowId="release:${release.id}"`), [`release:${release.id}`]);
+    const found = await until('the list finds it', async () => {
+      const ids = await listed(`WorkflowId="release:${release.id}"`);
+      return ids.length > 0 ? ids : null;
+    });
+    assert.deepEqual(found, [`release:${release.id}`]);
 
     const another = { ...request, prompt: await pushPrompt(world) };
     await assert.rejects(start(otherReplica, another), (error) => {

@@ -72,8 +72,9 @@ describe('a release whose workflow is terminated', () => {
     assert.deepEqual([report.unneeded, report.over], [[], []]);
     assert.ok(servingProcesses(world).length > 0);
     const metrics = `http://${world.slipway.worker.spec.env?.SLIPWAY_WORKER_METRICS_ADDRESS}/metrics`;
-    const counted = await (await fetch(metrics)).text();
-    assert.match(counted, /^slipway_unneeded_gpu_seconds\{.*\} 0$/m);
+    await until('the waste is counted', async () =>
+      /^slipway_unneeded_gpu_seconds\{.*\} 0$/m.test(await (await fetch(metrics)).text()),
+    );
   });
 });
 
