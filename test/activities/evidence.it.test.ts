@@ -547,6 +547,33 @@ describe('the look that stopped a release', () => {
     await assert.rejects(verifyEvidence(db, plan.release), mismatch(estimate));
   });
 
+  it('is made again, and of the others as many as one asks for, spread evenly', async () => {
+    const plan = await canary();
+    await record(
+      db,
+      canaryTraffic(traffic(plan)).filter(({ record: { at } }) => at < ASKED_AT + 4 * HOUR),
+    );
+    for (const at of [1, 2, 3, 4]) await notYet(watch(plan, fine, at * HOUR));
+    const changed = async (at: number, others: number) => {
+      await changeLooks(plan, 'gate', at * HOUR, '{elapsed}', -1);
+      const seen = await verifyEvidence(db, plan.release, others).then(
+        ({ looks }) => `${looks.gate.recomputed} fine`,
+        ({ details }: SlipwayError) => `${details.field}`,
+      );
+      await changeLooks(plan, 'gate', at * HOUR, '{elapsed}', at * HOUR);
+      return seen;
+    };
+    const look = (at: number) => `looks[2026-01-05T0${at}:00:00.000Z].gate.elapsed`;
+    assert.deepEqual(
+      [await changed(4, 0), await changed(3, 1), await changed(4, 1)],
+      ['0 fine', '1 fine', look(4)],
+    );
+    assert.deepEqual(
+      [await changed(1, 2), await changed(2, 2), await changed(1, 4)],
+      ['2 fine', look(2), look(1)],
+    );
+  });
+
   it('is a mismatch when a sample was changed that it saw', async () => {
     const plan = await canary();
     const rows = canaryTraffic(traffic(plan, { quality: { canary: 0.6 } }));

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { baselineOf, baselineRequests } from '../../../domain/gate/baseline.ts';
+import type { GateSample } from '../../../domain/gate/collect.ts';
 import { tau2For } from '../../../domain/gate/confidence-sequence.ts';
 import {
   chiSquareUpperTail,
@@ -225,6 +226,38 @@ test('a user in both arms at the same instant counts the same, whichever row com
   const traffic = (rows: typeof both) => figures(rows, [error]).totals.traffic.map((row) => ({ ...row }));
   const byArm = (rows: TrafficTotals[]) => rows.sort((a, b) => (a.arm < b.arm ? -1 : 1));
   assert.deepEqual(byArm(traffic(both)), byArm(traffic([...both].reverse())));
+});
+
+test('who came before the start is no new user, and whose first error was then brings none', () => {
+  const at = (offset: number, user: string, failed: number): GateSample => ({
+    at: START + offset,
+    user,
+    arm: 'canary',
+    values: { error: failed },
+  });
+  const early = [at(-1, 'a', 1), at(0, 'a', 1), at(0, 'b', 1), at(-1, 'c', 0), at(1, 'c', 1)];
+  for (const samples of [early, early.toReversed()]) {
+    const { traffic, unusable } = collect(samples, [error]).totals;
+    assert.deepEqual(traffic, [
+      { arm: 'canary', stratum: 0, users: 3, newUsers: 1, requests: 3, firstErrors: 2 },
+    ]);
+    assert.deepEqual(unusable, [{ metric: '*', arm: 'canary', reason: 'outside-window', n: 2 }]);
+  }
+});
+
+test('values that cannot be used are counted by metric, arm and reason', () => {
+  const bad = [
+    ['stable', Number.NaN],
+    ['stable', Number.NaN],
+    ['canary', Number.NaN],
+    ['canary', -1],
+  ] as const;
+  const samples = bad.map(([arm, seconds]) => ({ at: START, user: arm, arm, values: { latency: seconds } }));
+  assert.deepEqual(collect(samples, [latency]).totals.unusable, [
+    { metric: 'latency', arm: 'stable', reason: 'not-finite', n: 2 },
+    { metric: 'latency', arm: 'canary', reason: 'not-finite', n: 1 },
+    { metric: 'latency', arm: 'canary', reason: 'out-of-range', n: 1 },
+  ]);
 });
 
 test('a percentile that its histogram cannot bound is not measured', () => {
