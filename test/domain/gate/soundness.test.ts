@@ -104,6 +104,14 @@ function scored(samples: readonly GateSample[], share: number | ((sample: GateSa
   return samples.map((sample) => (random() < of(sample) ? sample : without(sample)));
 }
 
+test('an arm that never had a value of a metric is named', () => {
+  for (const arm of ['stable', 'canary'] as const) {
+    const { reasons } = judged(healthy.map((sample) => (sample.arm === arm ? without(sample) : sample)));
+    const reason = reasons.find(({ code }) => code === 'one-arm');
+    assert.equal(reason?.words, `the ${arm} arm has no value of quality:judge`);
+  }
+});
+
 test('a canary without scores is missed although few are due in a slice', () => {
   const lax = planOf([{ ...quality, margin: 0.2 }]);
   const few = scored([...week({ users: 4000, seed: 7, days: 28 })], 0.045);
