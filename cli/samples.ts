@@ -5,11 +5,18 @@ import { SlipwayError } from '../domain/errors.ts';
 import { type CsvRow, headerOf } from '../domain/gate/csv.ts';
 import { type CsvJudgement, type CsvQuestion, CsvSamples } from '../domain/gate/csv-judgement.ts';
 
+/** Rows between two words about how far it is. */
+const STEP = 50_000;
+
 /**
  * Judges a CSV file, `-` for standard input; reads it row by row, so that it may be larger than memory. An error says which file it is about,
- * and counts rows as an editor counts lines.
+ * and counts rows as an editor counts lines. `told` hears how far it is, and nothing more to say when it fails.
  */
-export async function judgeFile(file: string, question: CsvQuestion): Promise<CsvJudgement> {
+export async function judgeFile(
+  file: string,
+  question: CsvQuestion,
+  told: (how: string) => void = () => {},
+): Promise<CsvJudgement> {
   const judged = question.plan.policy.metrics.map(({ metric }) => metric);
   const samples = new CsvSamples();
   let read = 0;
@@ -21,16 +28,18 @@ export async function judgeFile(file: string, question: CsvQuestion): Promise<Cs
     skip_empty_lines: true,
     bom: true,
     record_delimiter: ['\r\n', '\n', '\r'],
-    on_record: (row: CsvRow, { lines }) => {
+    on_record: (row: CsvRow, { lines, records }) => {
       read = lines;
+      if (records % STEP === 0) told(`${records} rows read`);
       samples.add(row, lines);
       return null;
     },
   });
   try {
     await pipeline(file === '-' ? process.stdin : createReadStream(file), parser.resume());
-    return samples.judge(question);
+    return samples.judge({ ...question, told: (taken, looks) => told(`${taken} of ${looks} looks taken`) });
   } catch (error) {
+    told('');
     throw about(file === '-' ? 'standard input' : file, error, read);
   }
 }

@@ -118,8 +118,8 @@ function withoutCanary({ release, story }: Explanation): string | null {
 }
 
 /** What was recomputed, and from what. */
-function verificationLines({ verdicts, looks, reason, stop }: Verification): string[] {
-  const lines: string[] = [];
+function verificationLines({ plan, verdicts, looks, reason, stop }: Verification): string[] {
+  const lines = [`judged by the plan ${plan}`];
   if (verdicts.length > 0) {
     const rows = verdicts.map((v) => [String(v.horizon + 1), v.decision, String(v.watermark), v.digest]);
     lines.push(...table(['HORIZON', 'DECISION', 'WATERMARK', 'EVIDENCE'], rows), '');
@@ -170,9 +170,9 @@ async function plan(
 
 async function judge(context: CommandContext, file: string, options: JudgeOptions): Promise<void> {
   const { question, recorded } = await questionOf(context, options);
-  const { plan, verdict, looks, rows } = await judgeFile(file, question);
-  const same = recorded && evidenceDigest(verdict) === recorded.digest;
   const { output } = context;
+  const { plan, verdict, looks, rows } = await judgeFile(file, question, output.passing);
+  const same = recorded && evidenceDigest(verdict) === recorded.digest;
   output.result({ verdict, plan, looks, rows, recorded: recorded && { ...recorded, same } }, () => {
     for (const { guard } of plan.guards) {
       output.line(output.style('bold', guard));

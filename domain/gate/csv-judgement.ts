@@ -18,6 +18,8 @@ export interface CsvQuestion extends AskedWindow {
   phases?: readonly { since: number; weight: number }[] | undefined;
   /** How many looks, at evenly spaced times, for the picture. */
   looks?: number | undefined;
+  /** Hears before each look how many were taken: with many samples they take minutes. */
+  told?: ((taken: number, looks: number) => void) | undefined;
 }
 
 export interface CsvJudgement {
@@ -59,7 +61,7 @@ export class CsvSamples {
    * The verdict on what came before the horizon, as the ledger would give it. Throws SAMPLES_INVALID if no sample was then, INPUT_INVALID for a
    * phase that begins outside of the canary.
    */
-  judge({ plan, from, to, horizon: asked, phases = [], looks = LOOKS }: CsvQuestion): CsvJudgement {
+  judge({ plan, from, to, horizon: asked, phases = [], looks = LOOKS, told }: CsvQuestion): CsvJudgement {
     const table = this.#table;
     if (table.length === 0) {
       const remedy = 'Give it at least one row below the header.';
@@ -121,6 +123,7 @@ export class CsvSamples {
     };
     const pictures: Look[] = [];
     for (let step = 1; step <= looks; step += 1) {
+      told?.(step - 1, looks);
       const until = window.from + ((end - window.from) * step) / looks;
       collectUntil(until);
       pictures.push(look(plan, figuresAt(until), until));

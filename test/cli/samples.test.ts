@@ -66,6 +66,18 @@ describe('a file of samples', () => {
     assert.notEqual(await figuresOf([header, ...rows.slice(1)].join('\n')), plain);
   });
 
+  it('says how far it is', async () => {
+    const many = Array.from(
+      { length: 100_001 },
+      (_, row) => `2026-01-05T0${row % 10}:00Z,u${row % 7},stable,0`,
+    );
+    await writeFile(file(), [header, ...many].join('\n'));
+    const told: string[] = [];
+    await judgeFile(file(), { plan, looks: 2 }, (how) => told.push(how));
+    const looks = ['0 of 2 looks taken', '1 of 2 looks taken'];
+    assert.deepEqual(told, ['50000 rows read', '100000 rows read', ...looks]);
+  });
+
   it('counts rows as an editor counts lines', async () => {
     for (const [lines, row] of [
       [[rows[0], 'x,u1,stable,0'], 3],
