@@ -1,6 +1,18 @@
 import { EventSourceParserStream } from 'eventsource-parser/stream';
 import { catalogue, type ErrorCode, type ErrorDetails, SlipwayError } from '../domain/errors.ts';
 
+/** Where the command line takes the key from. */
+const KEY = 'SLIPWAY_API_KEY';
+
+function keyError(message: string, wanted: string): SlipwayError {
+  return new SlipwayError('UNAUTHENTICATED', message, {
+    field: KEY,
+    remedy: `Set ${KEY} to ${wanted}: an admin makes keys with slipway key create; npm start and slipway up say where theirs are`,
+  });
+}
+
+const wrongKey = (message: string): SlipwayError => keyError(message, 'a key that is valid');
+
 /** The API did not answer, or what answered is not the API. */
 export class UnreachableError extends Error {
   readonly remedy: string;
@@ -21,10 +33,13 @@ export interface ServerEvent {
 export class ApiClient {
   private readonly url: string;
   private readonly key: string | undefined;
+  private readonly source: string;
 
-  constructor(url: string, key: string | undefined) {
+  /** @param source where the address comes from, for an error about it */
+  constructor(url: string, key: string | undefined, source = 'SLIPWAY_API_URL') {
     this.url = url.replace(/\/+$/, '');
     this.key = key;
+    this.source = source;
   }
 
   /** `T` is what /openapi.json says of the route. */
@@ -62,6 +77,9 @@ export class ApiClient {
   }
 
   private async request(method: string, path: string, init: RequestInit): Promise<Response> {
+    this.checkAddress();
+    // Such a key cannot even be sent.
+    if (/[^\x21-\x7e]/.test(this.key ?? '')) throw wrongKey('the API key has characters that no key has');
     const authorization: Record<string, string> =
       this.key === undefined ? {} : { authorization: `Bearer ${this.key}` };
     const response = await fetch(`${this.url}${path}`, {
@@ -72,14 +90,34 @@ export class ApiClient {
       throw this.unreachable(cause);
     });
     if (response.ok) return response;
-    throw refusal(await response.text(), response.status, this.url);
+    throw this.inWordsOfTheShell(refusal(await response.text(), response.status, this.url));
+  }
+
+  /** Here and not when the client is made: what asks the API nothing must not trip over its address. */
+  private checkAddress(): void {
+    const { url, source } = this;
+    if (URL.canParse(url) && /^https?:$/.test(new URL(url).protocol)) return;
+    throw new SlipwayError('INPUT_INVALID', `${source} is no address of an API`, {
+      field: source,
+      value: url,
+      remedy: 'Give an http or https address, e.g. http://127.0.0.1:8080',
+    });
+  }
+
+  /** The API speaks of headers; who sits at a shell sets a variable. */
+  private inWordsOfTheShell(error: Error): Error {
+    if (!(error instanceof SlipwayError)) return error;
+    const { code, message, details } = error;
+    if (code === 'FORBIDDEN') return new SlipwayError(code, message, { ...details, field: KEY });
+    if (code !== 'UNAUTHENTICATED') return error;
+    return this.key === undefined ? keyError('no API key is set', 'your key') : wrongKey(message);
   }
 
   private unreachable(cause: Error): UnreachableError {
     const why = cause.cause instanceof Error ? cause.cause.message : cause.message;
     return new UnreachableError(
       `the API does not answer at ${this.url}${why ? `: ${why}` : ''}`,
-      'Start it (slipway up), or set SLIPWAY_API_URL',
+      'Start it (slipway up), or give its address: --api or SLIPWAY_API_URL',
       { cause },
     );
   }

@@ -4,9 +4,17 @@ import { z } from 'zod';
 import { SlipwayError } from '../domain/errors.ts';
 import { parseGoldenSet } from '../domain/evaluation/golden.ts';
 import { parseGuardrailsFile } from '../domain/guardrails/guardrails.ts';
+import { draftPolicy } from '../domain/policy/parse.ts';
 import { type PolicyInput, policyInputSchema } from '../domain/policy/schema.ts';
-import { parsePromptFile } from '../domain/prompt/parse.ts';
-import { isPath, parseReleaseFile, type ReleaseFile, requestToJson } from '../domain/release/parse.ts';
+import { checkPrompt } from '../domain/prompt/check.ts';
+import { documentName, parsePromptFile } from '../domain/prompt/parse.ts';
+import {
+  isPath,
+  parseReleaseFile,
+  type ReleaseFile,
+  releaseSpecOf,
+  requestToJson,
+} from '../domain/release/parse.ts';
 import { readArchitecture } from '../domain/serving/architecture.ts';
 import type { ModelSpec } from '../domain/serving/serving.ts';
 import { parseYaml, validate } from '../domain/validation.ts';
@@ -22,9 +30,15 @@ export interface Pushed {
 
 type Parse = (text: string) => { name: string | null; content: unknown };
 
-/** What can be pushed: where to, and what a file of it says. */
+function parsePrompt(text: string): ReturnType<Parse> {
+  const prompt = parsePromptFile(text);
+  checkPrompt(prompt.content);
+  return prompt;
+}
+
+/** What can be pushed: where to, and what a file of it says; a file is judged as the API judges it. */
 const kinds = {
-  prompt: { path: '/v1/prompts', parse: parsePromptFile as Parse },
+  prompt: { path: '/v1/prompts', parse: parsePrompt as Parse },
   'golden-set': { path: '/v1/golden-sets', parse: parseGoldenSet as Parse },
   guardrails: { path: '/v1/guardrails', parse: parseGuardrailsFile as Parse },
 };
@@ -34,6 +48,13 @@ export function pathOf(kind: DocumentKind): string {
   return kinds[kind].path;
 }
 
+/** A file that was read and can be pushed. */
+interface Document {
+  kind: DocumentKind;
+  name: string;
+  content: unknown;
+}
+
 /** Pushes a file; `fallback` names it when the file itself does not. */
 export async function pushFile(
   api: ApiClient,
@@ -41,8 +62,19 @@ export async function pushFile(
   file: string,
   fallback: string | undefined,
 ): Promise<Pushed> {
-  const { path, parse } = kinds[kind];
-  const { name: ownName, content } = await parseFile(file, parse);
+  return push(api, await readDocument(kind, file, fallback));
+}
+
+function push(api: ApiClient, { kind, name, content }: Document): Promise<Pushed> {
+  return api.call<Pushed>('POST', pathOf(kind), { name, content });
+}
+
+async function readDocument(
+  kind: DocumentKind,
+  file: string,
+  fallback: string | undefined,
+): Promise<Document> {
+  const { name: ownName, content } = await parseFile(file, kinds[kind].parse);
   const name = ownName ?? fallback;
   if (name === undefined) {
     throw new SlipwayError('INPUT_INVALID', `${file} does not say its name`, {
@@ -50,7 +82,8 @@ export async function pushFile(
       remedy: 'Add name: to the file, or give --name',
     });
   }
-  return api.call<Pushed>('POST', path, { name, content });
+  validate(z.object({ name: documentName }), { name }, 'INPUT_INVALID');
+  return { kind, name, content };
 }
 
 /** What the parser makes of the file; an error says which file it is about. */
@@ -77,7 +110,7 @@ export async function parseFile<T>(file: string, parse: (text: string) => T): Pr
 
 /**
  * Reads a release file, pushes the files that it names, and returns the request for `POST /v1/releases` with their versions in the
- * place of the paths. `told` hears of each push.
+ * place of the paths. `told` hears of each push. Before the first push everything is judged that needs no API.
  */
 export async function releaseRequest(
   api: ApiClient,
@@ -86,29 +119,29 @@ export async function releaseRequest(
 ): Promise<unknown> {
   const release = await parseFile(file, parseReleaseFile);
   const beside = (path: string) => resolve(dirname(file), path);
-  const referenceTo = async <T extends string | undefined>(kind: DocumentKind, named: T) => {
-    if (named === undefined || !isPath(named)) return named;
-    const pushed = await pushFile(api, kind, beside(named), release.application);
-    told(kind, pushed);
-    return `${pushed.name}@${pushed.version}`;
-  };
-  // Everything local is judged before the first push.
+  const { application, runtime, rollback, webhook } = release;
   const policy = await policyOf(release.policy, beside);
   const model = await modelOf(release.model, beside);
-  const prompt = (await referenceTo('prompt', release.prompt)) as string;
-  const goldenSet = await referenceTo('golden-set', release.goldenSet);
-  const guardrails = await referenceTo('guardrails', release.guardrails);
-  const { application, runtime, rollback, webhook } = release;
+  const read = <T extends string | undefined>(kind: DocumentKind, named: T) =>
+    named === undefined || !isPath(named) ? named : readDocument(kind, beside(named), application);
+  const prompt = await read('prompt', release.prompt);
+  const goldenSet = await read('golden-set', release.goldenSet);
+  const guardrails = await read('guardrails', release.guardrails);
+  const rest = { application, model, runtime, rollback, policy, webhook };
+  // Which version a golden set becomes is not known yet: the one that the policy names may be it.
+  const awaited = typeof goldenSet === 'object' ? (policy?.evaluation?.goldenSet ?? 'pushed@1') : goldenSet;
+  releaseSpecOf({ ...rest, prompt: 'pushed@1', goldenSet: awaited });
+  const referenceTo = async (given: Document | string | undefined) => {
+    if (typeof given !== 'object') return given;
+    const pushed = await push(api, given);
+    told(given.kind, pushed);
+    return `${pushed.name}@${pushed.version}`;
+  };
   return requestToJson({
-    application,
-    prompt,
-    goldenSet,
-    guardrails,
-    model,
-    runtime,
-    rollback,
-    policy,
-    webhook,
+    ...rest,
+    prompt: (await referenceTo(prompt)) as string,
+    goldenSet: await referenceTo(goldenSet),
+    guardrails: await referenceTo(guardrails),
   });
 }
 
@@ -128,11 +161,13 @@ async function policyOf(
   return typeof policy === 'string' ? policyFile(beside(policy)) : policy;
 }
 
-/** Reads a policy file, without the defaults that it leaves out. */
+/** Reads a policy file, without the defaults that it leaves out; it is judged with them. */
 export function policyFile(file: string): Promise<PolicyInput> {
-  return parseFile(file, (text) =>
-    validate(policyInputSchema, parseYaml(text, 'POLICY_INVALID') ?? {}, 'POLICY_INVALID'),
-  );
+  return parseFile(file, (text) => {
+    const policy = validate(policyInputSchema, parseYaml(text, 'POLICY_INVALID') ?? {}, 'POLICY_INVALID');
+    draftPolicy(policy);
+    return policy;
+  });
 }
 
 /** A policy as the API takes it, durations as `7d`. */

@@ -1,5 +1,6 @@
 import { cut, facts, type Output, table } from './output.ts';
 import type { Pending, Release, StoryLine } from './types.ts';
+import { activityWords, counted } from './words.ts';
 
 const percent = (share: number): string => `${Number((share * 100).toFixed(2))} %`;
 
@@ -7,18 +8,32 @@ const percent = (share: number): string => `${Number((share * 100).toFixed(2))} 
 export function showRelease(output: Output, release: Release): void {
   const { weight, horizon, samples } = release;
   const arm = (name: 'stable' | 'canary') =>
-    samples && `${samples[name].samples} samples of ${samples[name].users} users on ${name}`;
+    samples &&
+    `${counted(samples[name].samples, 'sample')} of ${counted(samples[name].users, 'user')} on ${name}`;
+  // The two arms are no more: there is no weight, and what was the candidate is the stable revision.
+  const promoted = release.stage === 'done';
+  const becoming = release.endedAt === null ? 'becomes' : 'became';
   const entries: [string, string | null][] = [
     ['release', release.release],
     ['application', release.application],
     ['stage', `${release.stage} (${phase(output, release.phase)})`],
     ['reason', release.reason],
-    ['weight', weight && `${percent(weight.desired)} asked, ${percent(weight.observed)} observed`],
+    [
+      'weight',
+      promoted ? null : weight && `${percent(weight.desired)} asked, ${percent(weight.observed)} observed`,
+    ],
     ['samples', samples && `${arm('stable')}, ${arm('canary')}`],
     ['verdict', release.verdict],
     ['evidence', release.evidence],
-    ['candidate', release.candidate],
-    ['stable', release.stable],
+    ...(promoted
+      ? ([
+          ['promoted', release.candidate && `${release.candidate}: ${becoming} the stable revision`],
+          ['replaced', release.stable ?? 'nothing: it is the first revision of the application'],
+        ] satisfies [string, string | null][])
+      : ([
+          ['candidate', release.candidate],
+          ['stable', release.stable],
+        ] satisfies [string, string | null][])),
     ['horizon', horizon && `${horizon.index + 1}, at ${horizon.at}`],
     ['requester', release.requester],
     ['started', release.startedAt],
@@ -56,16 +71,27 @@ function firstLine(text: string, short: boolean): string {
   return short ? cut(line) : line;
 }
 
+/** Further lines of its text begin under the first. */
 export function showStoryLine(output: Output, { at, stage, text }: StoryLine): void {
-  const time = output.style('dim', at.slice(0, 19).replace('T', ' '));
-  output.line(`${time}  ${output.style('cyan', stage.padEnd(12))}  ${text}`);
+  const time = at.slice(0, 19).replace('T', ' ');
+  const label = stage.padEnd(12);
+  const below = `\n${' '.repeat(time.length + 2 + label.length + 2)}`;
+  output.line(
+    `${output.style('dim', time)}  ${output.style('cyan', label)}  ${text.replaceAll('\n', below)}`,
+  );
 }
 
-/** What the release waits for, in one line; empty when it waits for nothing. */
-export function pendingText({ activity, attempt, message, code, progress }: Pending): string {
-  const said = typeof progress === 'string' ? progress : message;
+/** What a release waits for. */
+export function pendingText(pending: Pending): string {
+  const { activity, attempt, message, code } = pending;
+  const said = saidBy(pending);
   const trouble = message !== null && code !== 'NOT_YET' ? ` (attempt ${attempt})` : '';
-  return `${activity}${said ? `: ${said}` : ''}${trouble}`;
+  return `${activityWords[activity] ?? activity}${said === null ? '' : `: ${said}`}${trouble}`;
+}
+
+/** How far it is, or why it is not done yet; null while it has said nothing. */
+export function saidBy({ message, progress }: Pending): string | null {
+  return (typeof progress === 'string' ? progress : message) || null;
 }
 
 function phase(output: Output, name: string): string {

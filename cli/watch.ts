@@ -3,7 +3,7 @@ import { SlipwayError } from '../domain/errors.ts';
 import { type ApiClient, UnreachableError } from './client.ts';
 import { EXIT } from './exit.ts';
 import type { Output } from './output.ts';
-import { pendingText, showStoryLine } from './show.ts';
+import { pendingText, saidBy, showStoryLine } from './show.ts';
 import type { Pending, Release, StoryLine } from './types.ts';
 
 /** After the stream broke off, how often and how long to try again, in ms. */
@@ -19,7 +19,8 @@ const GIVE_UP_MS = 60_000;
 export async function watch(api: ApiClient, output: Output, id: string, heard = false): Promise<number> {
   let last: string | undefined;
   let silentSince = performance.now();
-  let waits = '';
+  const story: string[] = [];
+  const said = new Map<string, string>();
   for (;;) {
     try {
       for await (const { event, id: eventId, data } of api.events(
@@ -29,9 +30,13 @@ export async function watch(api: ApiClient, output: Output, id: string, heard = 
         heard = true;
         last = eventId || last;
         output.event({ event, data });
-        if (event === 'story') showStoryLine(output, data as StoryLine);
-        if (event === 'pending') waits = showPending(output, data as Pending[], waits);
-        if (event === 'end') return showEnd(output, data as Release);
+        if (event === 'story') {
+          const line = data as StoryLine;
+          story.push(line.text);
+          showStoryLine(output, line);
+        }
+        if (event === 'pending') showPending(output, data as Pending[], said);
+        if (event === 'end') return showEnd(output, data as Release, story);
       }
       // It was there until now, however long it had nothing to tell.
       silentSince = performance.now();
@@ -48,19 +53,28 @@ function isAway(error: unknown): boolean {
   return error instanceof UnreachableError;
 }
 
-/** On a terminal one line that changes in place; elsewhere a line whenever it says something new. @returns what it said */
-function showPending(output: Output, pending: Pending[], before: string): string {
-  const text = pending.map(pendingText).join('; ');
-  if (output.live) output.passing(`  ${text}`);
-  else if (text !== '' && text !== before) output.line(`  ${text}`);
-  return text;
+/**
+ * On a terminal one line that changes in place; elsewhere a line for what says something new. What has only begun is in the story.
+ * @param said what each activity said last
+ */
+function showPending(output: Output, pending: Pending[], said: Map<string, string>): void {
+  output.passing(`  ${pending.map(pendingText).join('; ').split('\n', 1)}`);
+  if (output.live) return;
+  for (const one of pending) {
+    const now = saidBy(one);
+    if (now === null || now === said.get(one.activity)) continue;
+    said.set(one.activity, now);
+    output.line(`  ${pendingText(one)}`);
+  }
 }
 
-function showEnd(output: Output, { release, stage, reason }: Release): number {
+/** @param story what was told already: a reason is not told twice */
+function showEnd(output: Output, { release, stage, reason }: Release, story: readonly string[]): number {
   if (stage === 'done') {
     output.line(output.style('green', `${release} is promoted`));
     return EXIT.ok;
   }
-  output.line(output.style('red', `${release} ended ${stage}${reason === null ? '' : `: ${reason}`}`));
+  const why = reason === null || story.some((text) => text.includes(reason)) ? '' : `: ${reason}`;
+  output.line(output.style('red', `${release} ended ${stage}${why}`));
   return EXIT.refused;
 }

@@ -40,6 +40,7 @@ export interface ReleaseView {
   evidence: string | null;
   verdict: string | null;
   horizon: { index: number; at: Date } | null;
+  /** When it claimed its application; of one that was refused that, when it was asked for. */
   startedAt: Date;
   canarySince: Date | null;
   endedAt: Date | null;
@@ -91,6 +92,8 @@ export async function viewOf(context: ApiContext, sources: Sources): Promise<Rel
     ...fromRow(row),
     ...fromStatus(status),
     ...(swept ? sweptView(row) : {}),
+    // As the list says it: the workflow's own start is a moment earlier.
+    ...(row === null ? {} : { startedAt: row.createdAt }),
   } as Omit<ReleaseView, 'samples' | 'pending' | 'live'>;
   return {
     ...merged,

@@ -10,6 +10,7 @@ import { parseYaml } from '../../domain/validation.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { parseFile } from '../files.ts';
 import { facts, type Output, table } from '../output.ts';
+import { counted } from '../words.ts';
 import { type CommandContext, run } from './context.ts';
 
 const GIB = 2 ** 30;
@@ -83,18 +84,18 @@ function tell(
   const window = architecture.slidingWindow;
   const lines = facts([
     ['weights', `${round(architecture.weightsGiB)} GiB`],
-    ['KV cache', `${round(Math.max(0, figures.freeBytes) / GIB)} GiB, ${figures.tokens} tokens`],
-    [
-      'a token',
-      `${round(figures.bytesPerToken / 1024)} KiB over ${figures.gpus} ${figures.gpus === 1 ? 'GPU' : 'GPUs'}`,
-    ],
+    ['KV cache', `${round(Math.max(0, figures.freeBytes) / GIB)} GiB, ${counted(figures.tokens, 'token')}`],
+    ['a token', `${round(figures.bytesPerToken / 1024)} KiB over ${counted(figures.gpus, 'GPU')}`],
     [
       'window',
       window === undefined
         ? null
-        : `${window.tokens} tokens in ${window.layers} of ${architecture.layers} layers`,
+        : `${counted(window.tokens, 'token')} in ${window.layers} of ${counted(architecture.layers, 'layer')}`,
     ],
-    ['at once', `${requests(figures.concurrency)} of ${figures.contextTokens} tokens`],
+    [
+      'at once',
+      `${counted(down(figures.concurrency), 'request')} of ${counted(figures.contextTokens, 'token')}`,
+    ],
   ]);
   for (const line of lines) output.line(line);
   if (upperBound !== null) {
@@ -107,7 +108,10 @@ function tell(
   }
   if (longest !== null && longest < figures.contextTokens) {
     output.line(
-      output.style('yellow', `the model was made for at most ${longest} tokens; vLLM refuses more`),
+      output.style(
+        'yellow',
+        `the model was made for at most ${counted(longest, 'token')}; vLLM refuses more`,
+      ),
     );
   }
   if (byLength.length > 1) {
@@ -218,5 +222,4 @@ function positive(option: string, text: string): number {
 }
 
 const round = (value: number): string => (Math.round(value * 10) / 10).toString();
-const requests = (value: number): string => `${down(value)} ${down(value) === '1' ? 'request' : 'requests'}`;
 const down = (value: number): string => (Math.floor(value * 10) / 10).toString();

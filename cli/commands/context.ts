@@ -13,11 +13,12 @@ export interface CommandContext {
 /** What a command works with, from its global options and the environment. */
 export function contextOf(command: Command): CommandContext {
   const { json = false, api } = command.optsWithGlobals<{ json?: boolean; api?: string }>();
+  const key = process.env.SLIPWAY_API_KEY || undefined;
   return {
-    api: new ApiClient(
-      api ?? (process.env.SLIPWAY_API_URL || DEFAULT_URL),
-      process.env.SLIPWAY_API_KEY || undefined,
-    ),
+    api:
+      api === undefined
+        ? new ApiClient(process.env.SLIPWAY_API_URL || DEFAULT_URL, key)
+        : new ApiClient(api, key, '--api'),
     output: makeOutput(json),
   };
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { type Output, table } from '../output.ts';
+import { counted } from '../words.ts';
 import { run } from './context.ts';
 
 interface Serving {
@@ -48,7 +49,7 @@ function showReport(output: Output, { lastRun, unneeded, over }: Report): void {
   output.line(
     unneeded.length === 0
       ? 'Every serving is needed by a route or an active release.'
-      : `${gpus} GPUs are held by servings that nobody needs; ${hours.toFixed(1)} GPU hours so far.`,
+      : `${counted(gpus, 'GPU')} ${gpus === 1 ? 'is' : 'are'} held by servings that nobody needs; ${hours.toFixed(1)} GPU hours so far.`,
   );
   if (unneeded.length > 0) {
     output.line();

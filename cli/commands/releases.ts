@@ -2,10 +2,12 @@ import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { SlipwayError } from '../../domain/errors.ts';
+import type { ApiClient } from '../client.ts';
 import { UsageError } from '../exit.ts';
 import { releaseRequest } from '../files.ts';
+import type { Output } from '../output.ts';
 import { showRelease, showReleases, showStoryLine } from '../show.ts';
-import type { Explanation, Release } from '../types.ts';
+import type { Explanation, Release, StoryLine } from '../types.ts';
 import { watch } from '../watch.ts';
 import { type CommandContext, run } from './context.ts';
 import { describePush } from './documents.ts';
@@ -33,7 +35,10 @@ export function addReleaseCommands(program: Command): void {
       run(async ({ api, output }, { application }: { application?: string }) => {
         const query = application === undefined ? '' : `?application=${encodeURIComponent(application)}`;
         const { releases } = await api.call<{ releases: Release[] }>('GET', `/v1/releases${query}`);
-        output.result(releases, () => showReleases(output, releases));
+        const now = await Promise.all(
+          releases.map((one) => (one.endedAt === null ? asOfNow(api, one) : one)),
+        );
+        output.result(now, () => showReleases(output, now));
       }),
     );
 
@@ -98,17 +103,38 @@ export function addReleaseCommands(program: Command): void {
   }
 }
 
+/** The list is what activities have mirrored; of a pause, or of a sign-off that was just given, only the workflow knows. */
+async function asOfNow(api: ApiClient, listed: Release): Promise<Release> {
+  try {
+    const { stage, phase, reason, endedAt } = await api.call<Release>('GET', pathOf(listed.release));
+    return { ...listed, stage, phase, reason, endedAt };
+  } catch (error) {
+    // Without Temporal the list is what there is.
+    if (error instanceof SlipwayError && error.code === 'DEPENDENCY_UNAVAILABLE') return listed;
+    throw error;
+  }
+}
+
 async function create(
   { api, output }: CommandContext,
   { file, key, watch: follow }: { file: string; key?: string; watch?: boolean },
 ): Promise<void> {
-  const request = await releaseRequest(api, file, (kind, pushed) => output.line(describePush(kind, pushed)));
-  const started = await api.call<{ release: string; created: boolean; registered: boolean }>(
-    'POST',
-    '/v1/releases',
-    request,
-    { 'idempotency-key': key ?? randomUUID() },
-  );
+  const pushed: string[] = [];
+  const start = async () => {
+    const request = await releaseRequest(api, file, (kind, version) => {
+      if (version.created) pushed.push(`${kind} ${version.name}@${version.version}`);
+      output.line(describePush(kind, version));
+    });
+    return api.call<{ release: string; created: boolean; registered: boolean }>(
+      'POST',
+      '/v1/releases',
+      request,
+      { 'idempotency-key': key ?? randomUUID() },
+    );
+  };
+  const started = await start().catch((error: unknown) => {
+    throw tellingWhatStays(error, pushed);
+  });
   const { release, created, registered } = started;
   if (output.json && follow) output.event({ event: 'started', data: started });
   else output.result(started, () => {});
@@ -118,39 +144,63 @@ async function create(
   else output.line(`follow it: slipway release watch ${release}`);
 }
 
+/** What only the API could refuse leaves the versions behind that were pushed for it. */
+function tellingWhatStays(error: unknown, pushed: readonly string[]): unknown {
+  if (!(error instanceof SlipwayError) || pushed.length === 0) return error;
+  const { code, message, details } = error;
+  const stays = `Pushed before that, and kept: ${pushed.join(', ')}; pushing the same content again makes no new version`;
+  const remedy = [details.remedy, stays].filter(Boolean).join('. ');
+  return new SlipwayError(code, message, { ...details, remedy }, { cause: error });
+}
+
+/** The digest of no evidence. Signing it is always refused, by who may not sign and what has ended before it is by the evidence. */
+const NONE = `sha256:${'0'.repeat(64)}`;
+
 /** A sign-off names what was read (invariant 7): the digest is given, or the evidence is shown and confirmed here and now. */
 async function approve(
   { api, output }: CommandContext,
   id: string,
   { evidence, reason }: { evidence?: string; reason?: string },
 ): Promise<void> {
-  const { release, story } = await api.call<Explanation>('GET', pathOf(id, 'explain'));
-  const stands = release.evidence;
-  if (evidence === undefined) {
-    if (output.json || !process.stdin.isTTY) {
-      throw new UsageError(
-        'give --evidence with the digest that you have read: slipway release explain shows it',
-      );
-    }
-    showRelease(output, release);
-    for (const line of story.slice(-5)) showStoryLine(output, line);
-    const prompt = createInterface({ input: process.stdin, output: process.stdout });
-    const answer = await prompt.question(`Sign off ${id} on this evidence? Type yes: `);
-    prompt.close();
-    if (answer.trim() !== 'yes') throw new UsageError('not signed off');
-  } else if (!names(evidence, stands)) {
-    throw new SlipwayError('SIGN_OFF_STALE', `${id} stands at the evidence ${stands ?? '(none yet)'}`, {
-      field: 'evidence',
-      value: evidence,
-      remedy: `Read it again: slipway release explain ${id}`,
-    });
+  if (evidence === undefined && (output.json || !process.stdin.isTTY)) {
+    throw new UsageError(
+      'give --evidence with the digest that you have read: slipway release explain shows it',
+    );
   }
-  const status = await api.call<Release>('POST', pathOf(id, 'approve'), {
-    revision: release.candidate,
-    evidence: stands,
-    reason,
-  });
+  const { release, story } = await api.call<Explanation>('GET', pathOf(id, 'explain'));
+  const sign = (digest: string | null) =>
+    api.call<Release>('POST', pathOf(id, 'approve'), {
+      revision: release.candidate ?? NONE,
+      evidence: digest ?? NONE,
+      reason,
+    });
+  const stands = release.evidence;
+  if (evidence === undefined || !names(evidence, stands)) {
+    await sign(NONE).catch((error: unknown) => {
+      if (!(error instanceof SlipwayError) || error.code !== 'SIGN_OFF_STALE') throw error;
+    });
+    if (evidence !== undefined) throw stale(id, evidence, stands);
+    await confirm(output, release, story);
+  }
+  const status = await sign(stands);
   output.result(status, () => output.line(`signed off, ${id} is in stage ${status.stage}`));
+}
+
+async function confirm(output: Output, release: Release, story: readonly StoryLine[]): Promise<void> {
+  showRelease(output, release);
+  for (const line of story.slice(-5)) showStoryLine(output, line);
+  const prompt = createInterface({ input: process.stdin, output: process.stdout });
+  const answer = await prompt.question(`Sign off ${release.release} on this evidence? Type yes: `);
+  prompt.close();
+  if (answer.trim() !== 'yes') throw new UsageError('not signed off');
+}
+
+function stale(id: string, evidence: string, stands: string | null): SlipwayError {
+  return new SlipwayError('SIGN_OFF_STALE', `${id} stands at the evidence ${stands ?? '(none yet)'}`, {
+    field: 'evidence',
+    value: evidence,
+    remedy: `Read it again: slipway release explain ${id}`,
+  });
 }
 
 /** A whole digest, or at least 12 of its hex digits from the first on. */

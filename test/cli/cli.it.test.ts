@@ -56,6 +56,13 @@ describe('slipway against the API', () => {
     const self = await as('engineer', 'release', 'approve', release, '--evidence', evidence);
     assert.equal(self.code, 1);
     assert.match(self.stderr, /FORBIDDEN/);
+    const other = 'f'.repeat(64);
+    assert.match(
+      (await as('engineer', 'release', 'approve', release, '--evidence', other)).stderr,
+      /^FORBIDDEN/,
+    );
+    const stale = await as('approver', 'release', 'approve', release, '--evidence', other);
+    assert.match(stale.stderr, /^SIGN_OFF_STALE: .* stands at the evidence sha256:e{64}\n/);
     await ok(
       'approver',
       'release',
@@ -69,6 +76,8 @@ describe('slipway against the API', () => {
     const watched = await ok('auditor', 'release', 'watch', release);
     assert.match(watched, /Signed off by approver: read it/);
     assert.match(watched, /is promoted/);
+    const late = await as('approver', 'release', 'approve', release, '--evidence', other);
+    assert.match(late.stderr, /^DECISION_REFUSED: the release .* has ended/);
     assert.match(await ok('auditor', 'release', 'explain', release), /engineer asks for support-answers@1/);
     assert.match(
       await ok('auditor', 'release', 'list'),
@@ -89,12 +98,19 @@ describe('slipway against the API', () => {
       assert.ok(performance.now() < deadline, 'never reached the canary');
     }
     assert.match(await ok('engineer', 'release', 'pause', id, '--reason', 'lunch'), /taken/);
-    assert.match(await ok('auditor', 'release', 'get', id), /^reason +paused by engineer: lunch$/m);
+    const shown = await ok('auditor', 'release', 'get', id);
+    assert.match(shown, /^reason +paused by engineer: lunch$/m);
+    const [, started] = /^started +(\S+)$/m.exec(shown) ?? [];
+    const listed = new RegExp(
+      `^${id} +canary +Paused +engineer +${started} +paused by engineer: lunch$`,
+      'm',
+    );
+    assert.match(await ok('auditor', 'release', 'list'), listed);
     await ok('engineer', 'release', 'resume', id);
     await ok('approver', 'release', 'abort', id, '--reason', 'enough');
     const { code, stdout } = await create;
     assert.equal(code, 1);
-    assert.match(stdout, /ended rolled-back: aborted by approver: enough/);
+    assert.match(stdout, /Rolling back: aborted by approver: enough\n(.*\n)*.* ended rolled-back$/m);
     await ok('approver', 'release', 'abort', id); // twice is once, also after the end
     assert.match((await as('engineer', 'release', 'pause', id)).stderr, /DECISION_REFUSED/);
     assert.match((await as('auditor', 'gate', 'verify', id)).stderr, /NOT_FOUND/);

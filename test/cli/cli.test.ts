@@ -3,7 +3,9 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import type { ReleaseActivities } from '../../activities/contract.ts';
 import { table } from '../../cli/output.ts';
+import { activityWords } from '../../cli/words.ts';
 import { slipway } from './slipway.ts';
 import { json, startStub } from './stub.ts';
 
@@ -34,6 +36,14 @@ describe('exit codes', () => {
     assert.equal(code, 3);
     assert.match(stderr, /UNREACHABLE: the API does not answer at http:\/\/127\.0\.0\.1:9/);
     assert.match(stderr, /remedy .*slipway up/);
+  });
+
+  it('1 for an address that is none, with the flag or variable, the value and the remedy', async () => {
+    const { code, stderr } = await slipway(['release', 'list', '--api', 'nonsense']);
+    assert.equal(code, 1);
+    assert.match(stderr, /^INPUT_INVALID: --api .*\n {2}field {3}--api = "nonsense"\n {2}remedy .*http/);
+    const byEnvironment = await slipway(['release', 'list'], { SLIPWAY_API_URL: 'ftp://shop' });
+    assert.match(byEnvironment.stderr, /field {3}SLIPWAY_API_URL = "ftp:\/\/shop"/);
   });
 
   it('3 when something else answers', async () => {
@@ -93,6 +103,43 @@ describe('refusals', () => {
   });
 });
 
+describe('keys', () => {
+  const refusing = (code: string, status: number) =>
+    startStub((_asked, response) => {
+      const remedy =
+        code === 'FORBIDDEN' ? 'Use a key with one of the roles: admin' : 'Send Authorization: Bearer KEY';
+      json(response, status, { error: { code, message: 'refused', field: 'authorization', remedy } });
+    });
+
+  for (const [what, key] of [
+    ['missing', ''],
+    ['wrong', 'slw_other'],
+    ['no text that a header takes', '…'],
+  ] as const) {
+    it(`are the variable SLIPWAY_API_KEY and not a header, when one is ${what}`, async () => {
+      const stub = await refusing('UNAUTHENTICATED', 401);
+      const { code, stderr } = await slipway(['release', 'list'], { ...stub.env, SLIPWAY_API_KEY: key });
+      await stub.stop();
+      assert.equal(code, 1);
+      assert.match(
+        stderr,
+        /^UNAUTHENTICATED: .*\n {2}field {3}SLIPWAY_API_KEY\n {2}remedy {2}Set SLIPWAY_API_KEY to /,
+      );
+      assert.doesNotMatch(stderr, /Bearer|authorization/i);
+    });
+  }
+
+  it('that may not are named so, too', async () => {
+    const stub = await refusing('FORBIDDEN', 403);
+    const { stderr } = await slipway(['key', 'list'], stub.env);
+    await stub.stop();
+    assert.match(
+      stderr,
+      /^FORBIDDEN: refused\n {2}field {3}SLIPWAY_API_KEY\n {2}remedy {2}Use a key with .*admin\n$/,
+    );
+  });
+});
+
 describe('reading', () => {
   it('sends the key, and shows a release as facts', async () => {
     const stub = await startStub((_asked, response) => json(response, 200, release));
@@ -111,8 +158,77 @@ describe('reading', () => {
     for (const never of ['slw_secret', '\u001b']) assert.ok(!(stdout + stderr).includes(never));
   });
 
+  it('counts one as one', async () => {
+    const one = { samples: 1, users: 1 };
+    const stub = await startStub((_asked, response) =>
+      json(response, 200, { ...release, samples: { stable: one, canary: one } }),
+    );
+    const { stdout } = await slipway(['release', 'get', 'shop-1'], stub.env);
+    await stub.stop();
+    assert.match(stdout, /^samples +1 sample of 1 user on stable, 1 sample of 1 user on canary$/m);
+  });
+
+  it('says of a promotion what is stable now, and of no arm', async () => {
+    const stable = `sha256:${'b'.repeat(64)}`;
+    const promoted = { ...release, stage: 'done', phase: 'Healthy', endedAt: '2026-11-28T10:00:00.000Z' };
+    const weight = { desired: 0, observed: 0 };
+    const stub = await startStub(({ path }, response) =>
+      json(response, 200, { ...promoted, weight, stable: path.endsWith('first') ? null : stable }),
+    );
+    const { stdout } = await slipway(['release', 'get', 'shop-1'], stub.env);
+    const first = await slipway(['release', 'get', 'first'], stub.env);
+    await stub.stop();
+    assert.match(stdout, new RegExp(`^promoted +${release.candidate}: became the stable revision$`, 'm'));
+    assert.match(stdout, new RegExp(`^replaced +${stable}$`, 'm'));
+    assert.match(first.stdout, /^replaced +nothing: it is the first revision of the application$/m);
+    for (const misleading of [/^weight/m, /^stable/m, /^candidate/m]) assert.doesNotMatch(stdout, misleading);
+  });
+
+  it('says what every activity of a release does in other words than its name', () => {
+    const activities: Record<keyof ReleaseActivities, true> = {
+      registerRelease: true,
+      checkPreflight: true,
+      evaluateCandidate: true,
+      provideServing: true,
+      removeServing: true,
+      planGate: true,
+      moveTraffic: true,
+      watchGuards: true,
+      judgeCanary: true,
+      holdCanary: true,
+      notify: true,
+      endRelease: true,
+    };
+    assert.deepEqual(Object.keys(activityWords).sort(), Object.keys(activities).sort());
+  });
+
+  it('lists releases that go on as their workflow knows them, a pause with its reason', async () => {
+    const paused = { ...release, stage: 'canary', reason: 'paused by ana: lunch' };
+    const listed = { ...release, stage: 'canary', phase: 'Progressing' };
+    const ended = { ...listed, release: 'shop-0', stage: 'done', phase: 'Healthy', endedAt: '2026-11-20' };
+    const away = { code: 'DEPENDENCY_UNAVAILABLE', message: 'Temporal does not answer' };
+    let isAway = false;
+    const stub = await startStub(({ path }, response) => {
+      if (path === '/v1/releases') return json(response, 200, { releases: [listed, ended] });
+      return isAway ? json(response, 503, { error: away }) : json(response, 200, paused);
+    });
+    const { stdout } = await slipway(['release', 'list'], stub.env);
+    assert.match(stdout, /^shop-1 +canary +Paused +ana .* paused by ana: lunch$/m);
+    assert.match(stdout, /^shop-0 +done +Healthy /m);
+    assert.deepEqual(
+      stub.asked.map(({ path }) => path),
+      ['/v1/releases', '/v1/releases/shop-1'],
+    );
+    isAway = true;
+    const mirrored = await slipway(['release', 'list'], stub.env);
+    await stub.stop();
+    assert.match(mirrored.stdout, /^shop-1 +canary +Progressing /m);
+  });
+
   it('lists in columns', async () => {
-    const stub = await startStub((_asked, response) => json(response, 200, { releases: [release] }));
+    const stub = await startStub(({ path }, response) =>
+      json(response, 200, path.startsWith('/v1/releases?') ? { releases: [release] } : release),
+    );
     const { stdout } = await slipway(['release', 'list', '--application', 'shop'], stub.env);
     await stub.stop();
     assert.equal(stub.asked[0]?.path, '/v1/releases?application=shop');
@@ -150,19 +266,51 @@ describe('signing off', () => {
     });
   });
 
-  for (const [what, args, code] of [
-    ['other evidence', ['--evidence', 'f'.repeat(64)], 1],
-    ['too few digits', ['--evidence', 'eeee'], 1],
-    ['none, where nobody can be asked', [], 2],
+  /** An API that refuses as the workflow does: what stands is signed, by whoever may. */
+  const judging = (refusal: string | null) =>
+    startStub(({ method, body }, response) => {
+      if (method === 'GET') return json(response, 200, { release, story: [] });
+      const isStale = (body as { evidence: string }).evidence !== release.evidence;
+      const code = refusal ?? (isStale ? 'SIGN_OFF_STALE' : null);
+      if (code === null) return json(response, 200, { ...release, stage: 'promoting' });
+      json(response, 409, { error: { code, message: 'refused' } });
+    });
+
+  for (const [what, given] of [
+    ['other evidence', 'f'.repeat(64)],
+    ['too few digits', 'eeee'],
+    ['what is no digest', 'yes'],
   ] as const) {
     it(`refuses ${what}, and signs nothing`, async () => {
-      const stub = await answering();
-      const ended = await slipway(['release', 'approve', 'shop-1', ...args], stub.env);
+      const stub = await judging(null);
+      const ended = await slipway(['release', 'approve', 'shop-1', '--evidence', given], stub.env);
       await stub.stop();
-      assert.equal(ended.code, code);
-      assert.ok(stub.asked.every(({ method }) => method === 'GET'));
+      assert.equal(ended.code, 1);
+      assert.match(ended.stderr, new RegExp(`^SIGN_OFF_STALE: .*\\n {2}field {3}evidence = "${given}"`));
+      const signed = stub.asked.flatMap(
+        ({ body }) => (body as { evidence: string } | undefined)?.evidence ?? [],
+      );
+      assert.deepEqual(signed, [`sha256:${'0'.repeat(64)}`]);
     });
   }
+
+  for (const refusal of ['FORBIDDEN', 'SIGN_OFF_BY_REQUESTER', 'DECISION_REFUSED'] as const) {
+    it(`tells ${refusal} before it tells that the evidence is another`, async () => {
+      const stub = await judging(refusal);
+      const ended = await slipway(['release', 'approve', 'shop-1', '--evidence', 'f'.repeat(12)], stub.env);
+      await stub.stop();
+      assert.equal(ended.code, 1);
+      assert.ok(ended.stderr.startsWith(`${refusal}: refused`), ended.stderr);
+    });
+  }
+
+  it('refuses to guess the evidence where nobody can be asked', async () => {
+    const stub = await judging(null);
+    const ended = await slipway(['release', 'approve', 'shop-1'], stub.env);
+    await stub.stop();
+    assert.equal(ended.code, 2);
+    assert.deepEqual(stub.asked, []);
+  });
 });
 
 describe('watching', () => {
@@ -196,6 +344,44 @@ describe('watching', () => {
     ]);
   });
 
+  it('tells each thing once, in the words of the field', async () => {
+    const waits = (...pending: [activity: string, said: string | null][]) =>
+      `event: pending\ndata: ${JSON.stringify(
+        pending.map(([activity, message]) => ({
+          activity,
+          attempt: 2,
+          message,
+          code: 'NOT_YET',
+          progress: null,
+        })),
+      )}\n\n`;
+    const guards: [string, string] = ['watchGuards', '900 samples; guards ok'];
+    const gate: [string, string] = ['judgeCanary', 'holding: no sample yet'];
+    const told = `event: story\nid: 1\ndata: ${JSON.stringify({ at: '2026-11-21T09:00:00.000Z', stage: 'preflight', text: 'Checklist:\nfirst item' })}\n\n`;
+    const rolledBack = `event: story\nid: 2\ndata: ${JSON.stringify({ at: '2026-11-21T09:00:01.000Z', stage: 'rolling-back', text: 'Rolling back: quality fell' })}\n\n`;
+    const stub = await startStub((_asked, response) => {
+      response.writeHead(200, { 'content-type': 'text/event-stream' });
+      response.write(
+        told + waits(['watchGuards', null]) + waits(guards) + waits(guards, ['judgeCanary', null]),
+      );
+      response.write(
+        waits(gate, guards) + waits() + waits(guards, gate) + waits(['watchGuards', '901 samples']),
+      );
+      response.end(rolledBack + end('rolled-back', 'quality fell'));
+    });
+    const { stdout } = await slipway(['release', 'watch', 'shop-1'], stub.env);
+    await stub.stop();
+    assert.deepEqual(stdout.trimEnd().split('\n'), [
+      '2026-11-21 09:00:00  preflight     Checklist:',
+      `${' '.repeat(35)}first item`,
+      '  watching the guards: 900 samples; guards ok',
+      '  asking the gate: holding: no sample yet',
+      '  watching the guards: 901 samples',
+      '2026-11-21 09:00:01  rolling-back  Rolling back: quality fell',
+      'shop-1 ended rolled-back',
+    ]);
+  });
+
   it('ends 1 with the reason when it was rolled back; --json is one event a line', async () => {
     const stub = await startStub((_asked, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -225,6 +411,10 @@ describe('a release file', () => {
     'golden.yaml': '- vars: { input: a }\n  assert: [{ type: equals, value: b }]\n',
     'policy.yaml': 'canary: { weight: 0.2 }\nbaking: { duration: 1h }\n',
     'bad-policy.yaml': 'canary: { weight: 2 }\n',
+    'odd-policy.yaml': 'gate: { horizons: [8d] }\n',
+    'prompts/bad.md': '---\nname: shop\n---\n{{input}} {{nobody}}\n',
+    'bad-golden.yaml': '- vars: { input: a }\n  assert: [{ type: guess }]\n',
+    'bad-guardrails.yaml': 'name: Shop\n',
     'config.json': JSON.stringify({
       num_hidden_layers: 2,
       num_attention_heads: 4,
@@ -249,6 +439,15 @@ ${more}`;
     files['releases/bad-policy.yaml'] = spec('../bad-policy.yaml');
     files['releases/missing.yaml'] = spec('../none.yaml');
     files['releases/unknown.yaml'] = spec('../policy.yaml', 'wieght: 1');
+    files['releases/odd-policy.yaml'] = spec('../odd-policy.yaml');
+    const good = spec('../policy.yaml');
+    files['releases/bad-prompt.yaml'] = good.replace('v1.md', 'bad.md');
+    files['releases/bad-golden.yaml'] = good.replace('../golden', '../bad-golden');
+    files['releases/bad-guardrails.yaml'] = good.replace('house@3', '../bad-guardrails.yaml');
+    files['releases/bad-flags.yaml'] = spec(
+      '../policy.yaml',
+      'runtime: { flags: { host: x }, gpu: { kind: L4, memoryGiB: 24, count: 1 }, concurrency: 1, replicas: 1 }',
+    );
     for (const [name, text] of Object.entries(files)) await writeFile(join(folder, name), text);
   });
   after(() => rm(folder, { recursive: true }));
@@ -290,6 +489,33 @@ ${more}`;
     assert.match(stdout, /release shop-1 started/);
   });
 
+  for (const created of [true, false]) {
+    it(`that only the API refuses ${created ? 'names what was pushed for it' : 'names nothing that was there before'}`, async () => {
+      const error = { code: 'APPLICATION_HAS_RELEASE', message: 'busy', remedy: 'Wait' };
+      const stub = await startStub(({ path, body }, response) => {
+        if (path === '/v1/releases') return json(response, 409, { error });
+        const version = { ...(body as object), version: 7, digest: 'sha256:d' };
+        json(response, 201, { ...version, created: created && path === '/v1/prompts' });
+      });
+      const file = join(folder, 'releases', 'good.yaml');
+      const { code, stdout } = await slipway(['release', 'create', '-f', file, '--json'], stub.env);
+      await stub.stop();
+      assert.equal(code, 1);
+      const { remedy } = (JSON.parse(stdout) as { error: { remedy: string } }).error;
+      if (created) assert.match(remedy, /^Wait\. Pushed before that, and kept: prompt shop@7; /);
+      else assert.equal(remedy, 'Wait');
+    });
+  }
+
+  it('may name the golden set in its policy as the version that its file is', async () => {
+    const stub = await answering();
+    const file = join(folder, 'releases', 'named.yaml');
+    await writeFile(file, spec('{ evaluation: { goldenSet: shop@7 } }'));
+    const { code, stderr } = await slipway(['release', 'create', '-f', file], stub.env);
+    await stub.stop();
+    assert.equal(code, 0, stderr);
+  });
+
   it('is followed from its start, also when Temporal blinks in between', async () => {
     let looks = 0;
     const stub = await startStub(({ path, body }, response) => {
@@ -315,6 +541,11 @@ ${more}`;
     ['bad-policy.yaml', 'POLICY_INVALID', 'canary.weight = 2'],
     ['missing.yaml', 'INPUT_INVALID', 'none.yaml'],
     ['unknown.yaml', 'INPUT_INVALID', 'wieght = 1'],
+    ['odd-policy.yaml', 'POLICY_INVALID', 'odd-policy.yaml: gate.horizons[0] is not whole weeks'],
+    ['bad-prompt.yaml', 'PROMPT_VARIABLE_UNKNOWN', 'bad.md'],
+    ['bad-golden.yaml', 'GOLDEN_SET_INVALID', 'bad-golden.yaml'],
+    ['bad-guardrails.yaml', 'INPUT_INVALID', 'bad-guardrails.yaml'],
+    ['bad-flags.yaml', 'INPUT_INVALID', 'runtime.flags.host'],
   ] as const) {
     it(`${file} is refused before anything is pushed`, async () => {
       const stub = await answering();
