@@ -8,6 +8,7 @@ import { defaultGatePolicy } from '../../domain/gate/types.ts';
 import { saveLook, savePlan } from '../../store/evidence.ts';
 import { type ApiKey, newKey, saveApiKey } from '../../store/keys.ts';
 import { activeRelease, listReleases } from '../../store/releases.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { type Answer, type CallOptions, call } from './caller.ts';
 import { ApiDocument } from './document.ts';
 import { type ApiFixture, evidence, roles, startApiFixture } from './fixture.ts';
@@ -75,7 +76,7 @@ describe('the API', () => {
 
   /** Polls until the release is as wanted. */
   async function until(id: string, wanted: (view: Answer['body']) => boolean): Promise<Answer['body']> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + PATIENCE_MS;
     for (;;) {
       const { status, body } = await as('auditor', 'GET', `/v1/releases/${id}`);
       if (status === 200 && wanted(body)) return body;

@@ -199,8 +199,17 @@ export const weightObserved = (weight: number): Moment =>
     value: `weight ${weight}`,
   });
 
-/** Ada signs exactly what the release stands on. */
+/** Ada signs exactly what the release stands on. When the API cannot tell in time whether it was taken, she signs again, as it says. */
 export async function adaSigns(release: Running): Promise<void> {
   const { candidate, evidence } = await release.reaches('sign-off');
-  await release.decide(release.world.approver, 'approve', { revision: candidate, evidence });
+  for (let again = false; ; again = true) {
+    try {
+      await release.decide(release.world.approver, 'approve', { revision: candidate, evidence });
+      return;
+    } catch (error) {
+      if (!(error instanceof SlipwayError)) throw error;
+      if (again && error.code === 'DECISION_REFUSED') return; // the one before was taken
+      if (error.code !== 'DEPENDENCY_UNAVAILABLE') throw error;
+    }
+  }
 }
