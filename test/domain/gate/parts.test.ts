@@ -11,6 +11,7 @@ import {
   tUpperTail,
 } from '../../../domain/gate/distributions.ts';
 import { estimateOf } from '../../../domain/gate/estimate.ts';
+import { figuresDigest } from '../../../domain/gate/evidence.ts';
 import { ExactSum, ExactSumOfSquares } from '../../../domain/gate/exact.ts';
 import { firstErrorEvidence } from '../../../domain/gate/first-error.ts';
 import { bucketOf, lnLowerBound } from '../../../domain/gate/histogram.ts';
@@ -22,7 +23,7 @@ import { planGate } from '../../../domain/gate/plan.ts';
 import { differenceLimits, lowerLimit, upperLimit } from '../../../domain/gate/rare-rate.ts';
 import { sampleRatio, sequentialLnBayesFactor } from '../../../domain/gate/sample-ratio.ts';
 import { phaseOf, sliceOf, stratumId } from '../../../domain/gate/strata.ts';
-import type { TrafficTotals } from '../../../domain/gate/types.ts';
+import type { GateFigures, TrafficTotals } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
 import {
   collect,
@@ -258,6 +259,43 @@ test('values that cannot be used are counted by metric, arm and reason', () => {
     { metric: 'latency', arm: 'canary', reason: 'not-finite', n: 1 },
     { metric: 'latency', arm: 'canary', reason: 'out-of-range', n: 1 },
   ]);
+});
+
+test('the digest of the figures covers each of their numbers and words, and no order of rows', () => {
+  const of = () => {
+    const made = figures(week({ users: 60, seed: 1, weight: 0.5, days: 2 }), [quality, latency, latencyP95]);
+    made.totals.unusable.push({ metric: 'latency', arm: 'canary', reason: 'infinite', n: 1 });
+    return made;
+  };
+  const digest = figuresDigest(of());
+  const changed = new Set<string>();
+  /** Changes each leaf below, one after the other, and puts it back. */
+  const visit = (whole: GateFigures, node: Record<string, unknown>, path: string) => {
+    for (const [key, value] of Object.entries(node)) {
+      const name = Array.isArray(node) ? `${path}[]` : `${path}.${key}`;
+      if (typeof value === 'object' && value !== null) visit(whole, value as Record<string, unknown>, name);
+      else if (!changed.has(name)) {
+        const other =
+          typeof value === 'bigint' ? value + 1n : typeof value === 'number' ? value + 1 : `${value}!`;
+        node[key] = other;
+        assert.notEqual(figuresDigest(whole), digest, name);
+        node[key] = value;
+        changed.add(name);
+      }
+    }
+  };
+  const whole = of();
+  visit(whole, whole as unknown as Record<string, unknown>, '');
+  // totals: 3 + the weight; traffic 6, metrics 7, buckets 5, unusable 4; sums: the guard, and 6 of each arm.
+  assert.equal(changed.size, 3 + 1 + 6 + 7 + 5 + 4 + 1 + 2 * 6);
+  const { totals, sums } = of();
+  const reversed = Object.fromEntries(
+    Object.entries(totals).map(([key, value]) => [
+      key,
+      Array.isArray(value) && key !== 'phases' ? value.toReversed() : value,
+    ]),
+  ) as unknown as GateFigures['totals'];
+  assert.equal(figuresDigest({ totals: reversed, sums: sums.toReversed() }), digest);
 });
 
 test('a percentile that its histogram cannot bound is not measured', () => {

@@ -210,9 +210,23 @@ test('scores are uneven by more than a tenth and beyond chance, with a user as o
   // ln(.4/.5) = −.223; its error √(1/9000 + 1/800) = .0369 and z = 6.05; with ten scores a user √10 times the error, and z = 1.91.
   assert.match(uneven([9000, 18_000], [800, 2000])?.words ?? '', /40 % of the canary.* 50 % of the stable/);
   assert.equal(uneven([9000, 18_000], [800, 2000], 10), null);
+  // The stable arm may be the one that lacks them.
+  assert.match(uneven([7200, 18_000], [1000, 2000])?.words ?? '', /50 % of the canary.* 40 % of the stable/);
   // ln(.46/.5) = −.083, z = 7.9, but less than a tenth.
   assert.equal(uneven([90_000, 180_000], [9200, 20_000]), null);
   assert.notEqual(uneven([90_000, 180_000], [8800, 20_000]), null);
+});
+
+test('an arm that gets far too many of few users is no experiment, though they are too few for χ²', () => {
+  // Six of sixty were due on the canary, and thirty came.
+  const few = healthy.filter(({ user }) => Number(user.slice(1)) < 60);
+  const swapped = few.map((sample): GateSample => {
+    const arm = Number(sample.user.slice(1)) % 2 === 0 ? 'canary' : 'stable';
+    return { ...sample, arm };
+  });
+  const { decision, sampleRatio } = judged(swapped);
+  assert.deepEqual([decision, sampleRatio.broken, sampleRatio.pValue], ['invalid', true, 1]);
+  assert.equal(judged(few).sampleRatio.broken, false);
 });
 
 test('one canary user in a hundred may be in both arms by accident', () => {
