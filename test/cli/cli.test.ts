@@ -623,6 +623,7 @@ describe('gate verify', () => {
 
   it('says what was recomputed, and from what', async () => {
     const stdout = await output({});
+    assert.match(stdout, /^judged by the plan sha256:11$/m);
     assert.match(stdout, /^1 +continue +41 +sha256:22$/m);
     assert.match(stdout, /^stopped by a guard's look at 2026-01-08T00:00:00.000Z: quality:judge: worse$/m);
     assert.match(stdout, /^ {2}recomputed from the raw samples up to batch 57; look sha256:33$/m);
