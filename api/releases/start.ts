@@ -43,14 +43,14 @@ export async function startRelease(
   const { application } = spec;
   const release = releaseId(application, key);
   await checkReferences(context, spec);
-  const digest = await saveSpec(database, spec);
   const earlier = await findRelease(database, release);
+  const active = earlier === null ? await activeRelease(database, application) : null;
+  if (active !== null && active.id !== release) throw hasRelease(application, active.id);
+  const digest = await saveSpec(database, spec);
   if (earlier !== null) {
     if (earlier.spec !== digest) throw keyReused(release);
     return { release, application, created: false, registered: true };
   }
-  const active = await activeRelease(database, application);
-  if (active !== null && active.id !== release) throw hasRelease(application, active.id);
   const { handle, created } = await begin(context, release, spec, {
     application,
     prompt: spec.prompt,

@@ -48,8 +48,12 @@ describe('slipway against the API', () => {
     ) as object;
     assert.deepEqual(again, { ...started, created: false });
 
-    const busy = await as('engineer', 'release', 'create', '-f', file);
+    const specs = async () => (await fixture.db.query('select digest from release_specs')).rows;
+    const before = await specs();
+    const busy = await as('engineer', 'release', 'create', '-f', `${example}releases/1-better.yaml`);
     assert.equal(busy.code, 1);
+    assert.deepEqual(await specs(), before);
+    assert.match(busy.stderr, /Pushed before that, and kept: prompt support-answers@2; /);
     assert.match(busy.stderr, /^APPLICATION_HAS_RELEASE: .*\n {2}field .*\n {2}remedy /);
 
     await reach(release, 'sign-off');
