@@ -54,7 +54,7 @@ export interface MainJob {
   mistakes: string[];
 }
 
-/** Installs the example's first revision, lets its users ask, and runs its three releases under them. */
+/** Releases the example's first revision, lets its users ask, and runs its other three releases under them. */
 export async function runMainJob(
   supervisor: Supervisor,
   stack: Stack,

@@ -9,26 +9,39 @@ import { parseArgs } from 'node:util';
 import { stopAll as stopServings } from '../../adapters/serving/local/local.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { runMainJob } from './main-job.ts';
-import { Supervisor } from './processes.ts';
 import { type Slipway, simulatorEnv, startSlipway } from './slipway.ts';
 import { DEFAULT_STATE, type Stack, startStack } from './stack.ts';
+import { TellingSupervisor } from './start-supervisor.ts';
 import { since } from './story.ts';
 
-const { values } = parseArgs({
-  options: {
-    once: { type: 'boolean', default: false },
-    stack: { type: 'boolean', default: false },
-    kubernetes: { type: 'boolean', default: false },
-    state: { type: 'string' },
-  },
-});
+const { values } = optionsGiven();
 const state = values.state ?? join(DEFAULT_STATE, values.stack ? 'stack' : 'example');
 const say = (line: string): void => console.log(line);
-const supervisor = new Supervisor();
+const supervisor = new TellingSupervisor(say);
 supervisor.stopOnSignals(() => {
-  say('Stopping everything …');
+  say('Stopping everything, the last started first; Ctrl-C again kills what is left');
+  say('  stopping the vLLM replicas');
   return stopServings(state);
 });
+
+/** The command line; a wrong one ends the process, with nothing started. */
+function optionsGiven() {
+  try {
+    return parseArgs({
+      options: {
+        once: { type: 'boolean', default: false },
+        stack: { type: 'boolean', default: false },
+        kubernetes: { type: 'boolean', default: false },
+        state: { type: 'string' },
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const [problem] = error.message.split('. ', 1);
+    console.error(`${problem}\nusage: npm start -- [--once] [--stack] [--kubernetes] [--state FOLDER]`);
+    process.exit(2);
+  }
+}
 
 async function main(): Promise<number> {
   const started = performance.now();

@@ -69,7 +69,11 @@ export async function tellRelease(
         }
       } else if (event === 'release' || event === 'end') {
         const now = data as ToldRelease;
-        const weights = now.weight ? `${now.weight.desired} asked, ${now.weight.observed} observed` : weight;
+        // Once it is done there is no canary to have a weight.
+        const weights =
+          now.weight && now.stage !== 'done'
+            ? `${now.weight.desired} asked, ${now.weight.observed} observed`
+            : weight;
         if (weights !== weight && weight !== '') line('', `weight: ${weights}`);
         weight = weights;
         if (now.stage !== stage) await onStage(now);
