@@ -125,6 +125,8 @@ const STRAYS = 0.01;
  */
 export function bothArms({ totals, sums }: GateFigures): Reason | null {
   if (totals.traffic.some(({ stratum }) => phaseOf(stratum) !== 0)) return null;
+  // Whoever came first outside of the canary is not among its users, whose number is then not known.
+  if (totals.unusable.some(({ reason }) => reason === 'outside-window')) return null;
   const users = totals.traffic.reduce((sum, { newUsers }) => sum + newUsers, 0);
   for (const { arms } of sums) {
     const strays = arms.stable.users + arms.canary.users - users;

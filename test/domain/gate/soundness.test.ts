@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GateSample } from '../../../domain/gate/collect.ts';
+import type { UnusableSamples } from '../../../domain/gate/figures.ts';
 import { look } from '../../../domain/gate/look.ts';
 import { bothArms, unevenScores } from '../../../domain/gate/soundness.ts';
 import type { GateFigures, GateMetric, ReasonCode } from '../../../domain/gate/types.ts';
@@ -230,11 +231,14 @@ test('an arm that gets far too many of few users is no experiment, though they a
 });
 
 test('one canary user in a hundred may be in both arms by accident', () => {
-  const withStrays = (strays: number) => {
+  const withStrays = (strays: number, unusable: UnusableSamples[] = []) => {
     const figures = scores([9000, 9000], [1000, 1000]);
     for (const { arms } of figures.sums) arms.stable.users += strays;
+    figures.totals.unusable.push(...unusable);
     return bothArms(figures);
   };
   assert.equal(withStrays(10), null);
   assert.equal(withStrays(11)?.code, 'both-arms');
+  const early: UnusableSamples = { metric: '*', arm: 'stable', reason: 'outside-window', n: 1 };
+  assert.equal(withStrays(11, [early]), null, 'who came first at another time is not counted as a user');
 });
