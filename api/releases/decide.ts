@@ -14,7 +14,7 @@ import {
 } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { codedFailure, isGone, isWorkerSilent, silentWorker } from './failures.ts';
-import { sourcesOf } from './read.ts';
+import { ask, sourcesOf } from './read.ts';
 import { promptly } from './workflow.ts';
 
 /** How long a decision waits for a worker. */
@@ -65,7 +65,7 @@ async function decideWithoutWorkflow(
     return null;
   }
   if (row.stage !== 'rolled-back') throw ended(id);
-  const status = await handle.query(queries.status).catch(() => null);
+  const status = await ask(context, () => handle.query(queries.status));
   // A workflow that a sweep has ended still tells what it was doing then.
   const { stage, phase, reason } = row;
   return status && { ...status, stage, phase, reason, weight: { desired: 0, observed: 0 } };

@@ -73,7 +73,7 @@ export async function sourcesOf({ database, temporal }: ApiContext, id: string):
 }
 
 /** Asks the workflow; null when no worker answers for it or Temporal has forgotten it. */
-async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>): Promise<T | null> {
+export async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>): Promise<T | null> {
   try {
     return await temporal.withDeadline(Date.now() + QUERY_MS, query);
   } catch (error) {
