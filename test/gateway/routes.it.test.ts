@@ -6,7 +6,17 @@ import { acknowledgementOf } from '../../store/routes.ts';
 import { PATIENCE_MS } from '../support/patience.ts';
 import { startPostgres, type TestPostgres } from '../support/stack.ts';
 import { answering, chunk, type FakeEngine, sse, startFakeEngine, streamOf } from './fake-engine.ts';
-import { setRoute, startTestGateway, storeRevision, temporaryState, tenantKey, until } from './support.ts';
+import {
+  setRoute,
+  startGatewayAnyhow,
+  startTestGateway,
+  stateOf,
+  storeRevision,
+  type TestGatewayOptions,
+  temporaryState,
+  tenantKey,
+  until,
+} from './support.ts';
 
 let postgres: TestPostgres;
 let db: Database;
@@ -46,8 +56,8 @@ afterEach(async () => {
   state.remove();
 });
 
-async function start(options: Parameters<typeof startTestGateway>[0] | object = {}): Promise<Gateway> {
-  const gateway = await startTestGateway({ databaseUrl: postgres.url, stateFolder: state.path, ...options });
+async function start(options: Partial<TestGatewayOptions> = {}, begin = startTestGateway): Promise<Gateway> {
+  const gateway = await begin({ databaseUrl: postgres.url, stateFolder: state.path, ...options });
   running.add(gateway);
   return gateway;
 }
@@ -85,9 +95,6 @@ const acknowledged = (generation: number) =>
     ({ live, lagging }) => live > 0 && lagging.length === 0,
     'the acknowledgement',
   );
-
-const stateOf = async (gateway: Gateway) =>
-  (await (await fetch(`${gateway.url}/readyz`)).json()) as { generation: number; stableOnly: boolean };
 
 describe('a new generation of the route table', () => {
   it('is acknowledged only when new requests go by it (invariant 2)', async () => {
@@ -240,12 +247,12 @@ describe('without the database', () => {
     await postgres.process?.stop();
     const newState = temporaryState();
     try {
-      const gateway = await start();
+      const gateway = await start({}, startGatewayAnyhow);
       assert.equal(await servedBy(gateway, 'ann'), 'stable');
       assert.equal((await stateOf(gateway)).stableOnly, true);
       assert.equal((await fetch(`${gateway.url}/readyz`)).status, 200);
 
-      const unborn = await start({ stateFolder: newState.path });
+      const unborn = await start({ stateFolder: newState.path }, startGatewayAnyhow);
       assert.equal((await fetch(`${unborn.url}/readyz`)).status, 503);
       const response = await ask(unborn, 'ann');
       assert.equal(response.status, 503);

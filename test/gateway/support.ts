@@ -104,11 +104,27 @@ export function temporaryState(): { path: string; remove: () => void } {
 
 export const userSecret = 'a secret of the tests';
 
-export function startTestGateway(
-  options: Pick<GatewayOptions, 'databaseUrl' | 'stateFolder'> & Partial<GatewayOptions>,
-): Promise<Gateway> {
+export type TestGatewayOptions = Pick<GatewayOptions, 'databaseUrl' | 'stateFolder'> &
+  Partial<GatewayOptions>;
+
+/** Starts a gateway as it starts in an outage too: it may route by an older table, or by none, when it serves. */
+export function startGatewayAnyhow(options: TestGatewayOptions): Promise<Gateway> {
   return startGateway({ userSecret, logger: pino({ level: 'silent' }), ...options });
 }
+
+/** Starts a gateway that routes by the table of now. */
+export async function startTestGateway(options: TestGatewayOptions): Promise<Gateway> {
+  const gateway = await startGatewayAnyhow(options);
+  await until(
+    () => stateOf(gateway),
+    ({ stableOnly }) => !stableOnly,
+    'the route table is followed',
+  );
+  return gateway;
+}
+
+export const stateOf = async ({ url }: Gateway) =>
+  (await (await fetch(`${url}/readyz`)).json()) as { generation: number; stableOnly: boolean };
 
 /** Polls until the condition holds. @throws with the last value seen */
 export async function until<T>(
