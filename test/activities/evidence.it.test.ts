@@ -6,14 +6,17 @@ import type { GuardSubject } from '../../activities/guards.ts';
 import { NOT_YET } from '../../activities/watch.ts';
 import { digestOf } from '../../domain/digest.ts';
 import { SlipwayError } from '../../domain/errors.ts';
+import { figuresDigest } from '../../domain/gate/evidence.ts';
 import { type ArmMeasurement, type GuardLook, lookAt, readGuard } from '../../domain/guards.ts';
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
+import type { WatchedGate } from '../../domain/release/watching.ts';
 import { type Database, openDatabase } from '../../store/database.ts';
-import { getPlan, listLooks, listVerdicts } from '../../store/evidence.ts';
+import { getPlan, listLooks, listVerdicts, windowOf } from '../../store/evidence.ts';
+import { figuresFromSamples } from '../../store/gate-samples.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
 import { recordBatch, type SampleRecord } from '../../store/ledger.ts';
-import { getRelease } from '../../store/releases.ts';
+import { getRelease, loadSpec } from '../../store/releases.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type CanaryTraffic, canaryTraffic, record } from '../support/canary.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
@@ -526,6 +529,20 @@ describe('the look that stopped a release', () => {
     const { looks } = await listLooks(db, plan.release, { kind: 'gate' });
     const last = looks.at(-1);
     assert.ok(last);
+    // A look says what it was made from.
+    const { release } = plan;
+    const window = { from: ASKED_AT, to: ASKED_AT + 3 * DAY, seenAt: ASKED_AT + 3 * DAY };
+    const made = await getPlan(db, release);
+    const { watermark } = last.look as WatchedGate;
+    const { policy: whole } = await loadSpec(db, (await getRelease(db, release)).spec);
+    const seen = await figuresFromSamples(
+      db,
+      windowOf(release, whole, window),
+      made.plan.policy.metrics,
+      watermark,
+    );
+    const digests = { planDigest: made.digest, figuresDigest: figuresDigest(seen) };
+    assert.deepEqual(last.look, { ...(last.look as WatchedGate), ...digests });
     assert.deepEqual(found.stop, {
       at: new Date(ASKED_AT + 3 * DAY),
       reason,

@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { GateSample } from '../../../domain/gate/collect.ts';
+import { coverageOf } from '../../../domain/gate/coverage.ts';
 import type { UnusableSamples } from '../../../domain/gate/figures.ts';
 import { look } from '../../../domain/gate/look.ts';
-import { bothArms, unevenScores } from '../../../domain/gate/soundness.ts';
-import type { GateFigures, GateMetric, ReasonCode } from '../../../domain/gate/types.ts';
+import {
+  bothArms,
+  clockJump,
+  coverageProblems,
+  histogramProblem,
+  unevenScores,
+} from '../../../domain/gate/soundness.ts';
+import type { GateFigures, GateMetric, GateTotals, ReasonCode } from '../../../domain/gate/types.ts';
 import { judge } from '../../../domain/gate/verdict.ts';
 import type { Arm } from '../../../domain/words.ts';
-import { DAY, error, figures, planOf, quality, randomFrom, START, week } from './fixtures.ts';
+import { DAY, error, figures, latencyP95, planOf, quality, randomFrom, START, week } from './fixtures.ts';
 
 /** Data that are partly missing or wrong: harm is seen all the same, nothing is promoted on them, and what is mended goes on. */
 
@@ -216,6 +223,81 @@ test('scores are uneven by more than a tenth and beyond chance, with a user as o
   // ln(.46/.5) = −.083, z = 7.9, but less than a tenth.
   assert.equal(uneven([90_000, 180_000], [9200, 20_000]), null);
   assert.notEqual(uneven([90_000, 180_000], [8800, 20_000]), null);
+});
+
+/** Totals of slices of one ms: in each, so many requests of each arm, and so many of them with a score. */
+function slices(...each: [requests: number, scored: number][]): GateTotals {
+  const rows = each.flatMap(([requests, n], slice) =>
+    (['stable', 'canary'] as const).map((arm) => ({ arm, stratum: 64 * slice, requests, n })),
+  );
+  const { totals } = scores([0, 0], [0, 0]);
+  return {
+    ...totals,
+    to: each.length,
+    traffic: rows
+      .filter(({ requests }) => requests > 0)
+      .map(({ arm, stratum, requests }) => ({
+        ...{ arm, stratum, requests },
+        ...{ users: requests, newUsers: requests, firstErrors: 0 },
+      })),
+    metrics: rows.map(({ arm, stratum, n }) => ({
+      ...{ metric: 'quality:judge', arm, stratum, n },
+      ...{ users: n, sum: 0n, squares: 0n },
+    })),
+  };
+}
+
+test('silence counts from twenty missed values on, in one run of slices', () => {
+  // A tenth of all requests is scored: a silent slice of 2 × 90 misses 18 values, and two of them in a row twice as many.
+  const busy: [number, number] = [940, 100];
+  const quiet: [number, number] = [90, 0];
+  const silentIn = (...each: [number, number][]) => coverageOf('quality:judge', slices(...each)).silent;
+  assert.deepEqual(silentIn(busy, quiet, busy, quiet, busy), []);
+  assert.deepEqual(silentIn(busy, quiet, quiet, busy, quiet, busy), [1, 2]);
+});
+
+test('half of the time must have had traffic', () => {
+  const none: [number, number] = [0, 0];
+  const some: [number, number] = [10, 10];
+  const lacking = (...each: [number, number][]) =>
+    coverageProblems(planOf([quality]), slices(...each)).map(({ code }) => code);
+  assert.deepEqual(lacking(some, none), []);
+  assert.deepEqual(lacking(some, none, none), ['not-covered']);
+});
+
+test('a row of a time or phase that was not is a jump of a clock, in whatever table', () => {
+  const totals = slices([1, 1]);
+  assert.equal(clockJump(totals), null);
+  const [traffic] = totals.traffic;
+  const [metric] = totals.metrics;
+  assert.ok(traffic && metric);
+  const bucket = { metric: 'latency', arm: 'stable' as const, stratum: 0, bucket: 1, n: 1 };
+  for (const [stratum, words] of [
+    [-64, /before the canary/],
+    [2 * 64, /after the watermark/],
+    [1, /phase 1 of the weight/],
+  ] as const) {
+    for (const jumped of [
+      { ...totals, traffic: [{ ...traffic, stratum }] },
+      { ...totals, metrics: [{ ...metric, stratum }] },
+      { ...totals, buckets: [{ ...bucket, stratum }] },
+    ]) {
+      assert.match(clockJump(jumped)?.words ?? '', words);
+    }
+  }
+});
+
+test('the histogram of one metric is not that of another', () => {
+  const of = (metric: string, n: number) => ({ metric, arm: 'stable' as const, stratum: 0, n });
+  const rows = [of('latency', 3), of('ttft', 2)];
+  const totals = {
+    ...slices(),
+    metrics: rows.map((row) => ({ ...row, users: 1, sum: 0n, squares: 0n })),
+    buckets: rows.map((row) => ({ ...row, bucket: 1 })),
+  };
+  assert.equal(histogramProblem(latencyP95, totals), null);
+  const short = { ...totals, buckets: [{ ...of('ttft', 5), bucket: 1 }] };
+  assert.match(histogramProblem(latencyP95, short)?.words ?? '', /hold 0 of 3 samples/);
 });
 
 test('an arm that gets far too many of few users is no experiment, though they are too few for χ²', () => {
