@@ -254,6 +254,8 @@ test('silence counts from twenty missed values on, in one run of slices', () => 
   const silentIn = (...each: [number, number][]) => coverageOf('quality:judge', slices(...each)).silent;
   assert.deepEqual(silentIn(busy, quiet, busy, quiet, busy), []);
   assert.deepEqual(silentIn(busy, quiet, quiet, busy, quiet, busy), [1, 2]);
+  // Of 6000 requests 600: of 200 just twenty.
+  assert.deepEqual(silentIn([1450, 150], [100, 0], [1450, 150]), [1]);
 });
 
 test('half of the time must have had traffic', () => {
