@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { baselineOf, baselineRequests } from '../../../domain/gate/baseline.ts';
 import type { GateSample } from '../../../domain/gate/collect.ts';
+import { NumberColumn } from '../../../domain/gate/columns.ts';
 import { tau2For } from '../../../domain/gate/confidence-sequence.ts';
 import {
   chiSquareUpperTail,
@@ -183,6 +184,14 @@ test('exact sums are those of BigInt', () => {
       );
     }),
   );
+});
+
+test('a column has what was pushed, also beyond its first room, and nothing after it', () => {
+  const column = NumberColumn.integers();
+  for (let n = 0; n < 3000; n += 1) column.push(2 * n);
+  assert.deepEqual([column.at(0), column.at(1500), column.at(2999)], [0, 3000, 5998]);
+  assert.equal(column.view().length, 3000);
+  assert.throws(() => column.at(3000), RangeError);
 });
 
 test('p95: recovers the percentiles and a slow-down, with an error near that of the users', () => {
