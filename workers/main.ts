@@ -36,8 +36,9 @@ async function main(): Promise<void> {
     // A key from a file often ends with a line break; an empty one is none.
     vllmApiKey: env.SLIPWAY_VLLM_API_KEY?.trim() || undefined,
   };
+  const connection = await connectWorker(temporalConfig().connectionOptions);
   const worker = await createWorker({
-    connection: await connectWorker(temporalConfig().connectionOptions),
+    connection,
     topology,
     activities: createActivities(outside, log),
     bundle: await bundleWorkflows(log),
@@ -62,6 +63,8 @@ async function main(): Promise<void> {
   stopping.abort();
   await keeping;
   await db.end();
+  // An open connection keeps the process alive after everything has drained, until somebody kills it.
+  await connection.close();
 }
 
 /** Repeats the work until the signal; what it throws is told and changes nothing. */
