@@ -8,7 +8,7 @@ import { draftPolicy } from '../domain/policy/parse.ts';
 import type { ApiClient } from './client.ts';
 import { UsageError } from './exit.ts';
 import { parseFile, policyFile } from './files.ts';
-import type { Evidence } from './types.ts';
+import type { Evidence, Release } from './types.ts';
 
 /** By what a CSV is to be judged, as the command line says it: exactly one of policy, plan and release. */
 export interface JudgeOptions {
@@ -67,10 +67,15 @@ async function ofRelease(
     `/v1/releases/${encodeURIComponent(id)}/evidence`,
   );
   if (plan === null || canarySince === null) {
-    throw new SlipwayError('NOT_FOUND', `release ${release} has no canary yet`, {
+    const { endedAt } = await api.call<Release>('GET', `/v1/releases/${encodeURIComponent(id)}`);
+    const [message, remedy] =
+      endedAt === null
+        ? ['has no canary yet', 'Ask again when its canary has begun, or judge with --policy']
+        : ['has ended and never had a canary', 'Judge with --policy'];
+    throw new SlipwayError('NOT_FOUND', `release ${release} ${message}`, {
       field: 'release',
       value: release,
-      remedy: 'Ask again when its canary has begun, or judge with --policy',
+      remedy,
     });
   }
   const last = verdicts.at(-1);

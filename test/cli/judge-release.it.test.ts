@@ -193,9 +193,13 @@ describe('gate judge --release', () => {
     const judged = JSON.parse(stdout) as { verdict: { decision: string; elapsed: number }; recorded: null };
     assert.deepEqual([judged.verdict.decision, judged.recorded], ['continue', null]);
 
-    const waiting = await releasesOn(db).register({ application: 'waiting', policy });
+    const releases = releasesOn(db);
+    const waiting = await releases.register({ application: 'waiting', policy });
     const refused = await judge(file, waiting.release);
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, /^NOT_FOUND: release waiting-\d+ has no canary yet/);
+    await releases.end(waiting.release, 'rolled-back');
+    const { stderr } = await judge(file, waiting.release);
+    assert.match(stderr, /^NOT_FOUND: release waiting-\d+ has ended and never had a canary/);
   });
 });
