@@ -58,7 +58,7 @@ export class SampleCollector {
     if (!(sample.at >= from)) {
       this.outside[sample.arm] += 1;
       // As in the ledger: whose first request is dated before the start is not counted as a user who came.
-      const early = { at: sample.at, arm: sample.arm, stratum: BEFORE };
+      const early = { arm: sample.arm, stratum: BEFORE };
       this.first[user] = earlier(this.first[user], early);
       if (errored) this.firstError[user] = earlier(this.firstError[user], early);
       return;
@@ -68,7 +68,7 @@ export class SampleCollector {
       phases.findLastIndex(({ since }) => since <= sample.at),
     );
     const stratum = stratumId({ at: sample.at, from, length, phase });
-    const seen = { at: sample.at, arm: sample.arm, stratum };
+    const seen = { arm: sample.arm, stratum };
     this.first[user] = earlier(this.first[user], seen);
     if (errored) this.firstError[user] = earlier(this.firstError[user], seen);
     const where = groupKey(sample.arm, stratum);
@@ -158,15 +158,14 @@ export class SampleCollector {
 const BEFORE = -1;
 
 interface Seen {
-  at: number;
   arm: Arm;
   stratum: number;
 }
 
-/** The earlier of two; at the same instant stable, so that the order of the rows does not matter. */
+/** The one of the earlier stratum; in one stratum that of the stable arm, as in the ledger, which keeps no times of users. */
 function earlier(known: Seen | undefined, seen: Seen): Seen {
-  if (!known || seen.at < known.at) return seen;
-  return seen.at === known.at && seen.arm === 'stable' ? seen : known;
+  if (!known || seen.stratum < known.stratum) return seen;
+  return seen.stratum === known.stratum && seen.arm === 'stable' ? seen : known;
 }
 
 function groupKey(arm: Arm, stratum: number): number {

@@ -226,16 +226,20 @@ test('p95: pass 2 asks for the 5 % above the percentile, ties within a bucket sh
   for (const row of request.rows) near(row.mean, 50_000, 1);
 });
 
-test('a user in both arms at the same instant counts the same, whichever row comes first', () => {
-  const both = (['stable', 'canary'] as const).map((arm) => ({
-    at: START,
+test("a user in both arms of a stratum counts as the stable arm's, whichever came first, as in the ledger", () => {
+  const rows = (['canary', 'stable'] as const).map((arm, index) => ({
+    at: START + index,
     user: 'a',
     arm,
     values: { error: 1 },
   }));
-  const traffic = (rows: typeof both) => figures(rows, [error]).totals.traffic.map((row) => ({ ...row }));
-  const byArm = (rows: TrafficTotals[]) => rows.sort((a, b) => (a.arm < b.arm ? -1 : 1));
-  assert.deepEqual(byArm(traffic(both)), byArm(traffic([...both].reverse())));
+  for (const samples of [rows, rows.toReversed()]) {
+    const { traffic } = figures(samples, [error]).totals;
+    for (const { arm, newUsers, firstErrors } of traffic) {
+      assert.deepEqual([newUsers, firstErrors], arm === 'stable' ? [1, 1] : [0, 0]);
+    }
+    assert.equal(traffic.length, 2);
+  }
 });
 
 test('who came before the start is no new user, and whose first error was then brings none', () => {
