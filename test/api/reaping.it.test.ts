@@ -73,10 +73,9 @@ describe('what sweeper and reaper do, through the API', () => {
     const dying = await terminated();
     const path = `/v1/releases/${dying.plan.release}`;
     const abort = () => ask('POST', `${path}/abort`, { reason: 'harm' });
-    assert.deepEqual(
-      (await Promise.all([abort(), abort()])).map(({ status }) => status),
-      [202, 202],
-    );
+    const statuses = (await Promise.all([abort(), abort()])).map(({ status }) => status);
+    // The slower one may find the sweep through already.
+    assert.ok(String(statuses.toSorted()).match(/^20[02],202$/), String(statuses));
     const row = await world.ended(dying);
     assert.match(row.reason ?? '', /^aborted by erin: harm; its workflow was terminated in Temporal in /);
     const again = await abort();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type ApiFixture, evidence, startApiFixture } from '../api/fixture.ts';
+import { PATIENCE_MS } from '../support/patience.ts';
 import { startTemporal } from '../support/stack.ts';
 import { type Ended, slipway } from './slipway.ts';
 
@@ -25,7 +26,7 @@ describe('slipway against the API', () => {
 
   /** Polls `release get` until the stage is reached. */
   async function reach(id: string, stage: string): Promise<void> {
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + PATIENCE_MS;
     for (;;) {
       const found = JSON.parse(await ok('auditor', 'release', 'get', id, '--json')) as { stage: string };
       if (found.stage === stage) return;
@@ -91,7 +92,7 @@ describe('slipway against the API', () => {
 
   it('create -w ends 1 when the release does not end promoted', async () => {
     const create = as('engineer', 'release', 'create', '-f', `${example}releases/2-regressed.yaml`, '-w');
-    const deadline = performance.now() + 30_000;
+    const deadline = performance.now() + PATIENCE_MS;
     let id: string | undefined;
     while (id === undefined) {
       const list = JSON.parse(await ok('auditor', 'release', 'list', '--json')) as {

@@ -308,6 +308,48 @@ describe('release workflow', () => {
     assert.ok(!w.effects.includes('moveTraffic canary 0.25'));
   });
 
+  it('rolls back on an invalid verdict at once, and opens no canary on a plan that cannot succeed', async () => {
+    const judged: number[] = [];
+    const invalid = world({
+      judgeCanary: async ({ horizon }) => {
+        judged.push(horizon);
+        return { decision: 'invalid', evidence: 'sha256:e', summary: 'users are lost' };
+      },
+    });
+    await during(invalid, async (handle) => {
+      assert.match((await handle.result()).reason, /^GATE_INVALID: users are lost/);
+    });
+    assert.deepEqual(judged, [0]);
+
+    const refused = world({ planGate: async () => ({ passed: false, summary: 'too few users' }) });
+    await during(refused, async (handle) => {
+      assert.match((await handle.result()).reason, /^POLICY_CANNOT_SUCCEED: too few users/);
+    });
+    assert.ok(!refused.effects.some((effect) => effect.startsWith('moveTraffic canary')));
+  });
+
+  it('tells one and the same start of the canary to gateways, guards and gate', async () => {
+    const told = { moves: new Set<unknown>(), guards: new Set<unknown>(), gate: new Set<unknown>() };
+    const w = world({
+      moveTraffic: async ({ move }) => void (move.weight === 0.1 && told.moves.add(move.canarySince)),
+      watchGuards: async ({ canarySince }) => {
+        told.guards.add(canarySince);
+        throw notYet('guards ok', 20);
+      },
+      judgeCanary: async ({ canarySince, horizon }) => {
+        told.gate.add(canarySince);
+        const decision = horizon === 0 ? 'continue' : 'rollback';
+        return { decision, evidence: 'sha256:e', summary: 'harm' };
+      },
+    });
+    await during(w, async (handle) => {
+      await handle.result();
+      const since = Date.parse((await handle.query(queries.status)).canarySince ?? '');
+      const one = new Set([since]);
+      assert.deepEqual(told, { moves: one, guards: one, gate: one });
+    });
+  });
+
   it('raises no weight and ends no baking while the guards cannot be measured, and goes on by itself (invariant 4)', async () => {
     const guards = unmeasuredGuards();
     const w = world(guards.activities, { timing: { ...timing, promotionSteps: [0.5, 1] } });
