@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Prometheus } from '../adapters/prometheus/prometheus.ts';
 import type { ServingAdapter, ServingObservation } from '../adapters/serving/adapter.ts';
 import { readEngine } from '../adapters/vllm/engine.ts';
+import { counted } from '../domain/counted.ts';
 import { errorForLog } from '../domain/error-for-log.ts';
 import { SlipwayError } from '../domain/errors.ts';
 import { nextRestart } from '../domain/serving/restarts.ts';
@@ -279,7 +280,7 @@ async function requestsInFlight(
   const { endpoints } = await adapter.observe(digest);
   const engines = await Promise.all(endpoints.map((endpoint) => readEngine(endpoint)));
   const requests = engines.reduce((sum, engine) => sum + (engine?.inFlight ?? 0), 0);
-  return requests > 0 ? `waiting for ${requests} requests in flight` : null;
+  return requests > 0 ? `waiting for ${counted(requests, 'request')} in flight` : null;
 }
 
 async function termsOf(

@@ -1,6 +1,7 @@
+import { counted } from '../domain/counted.ts';
 import { cut, facts, type Output, table } from './output.ts';
 import type { Pending, Release, StoryLine } from './types.ts';
-import { activityWords, counted } from './words.ts';
+import { activityWords } from './words.ts';
 
 const percent = (share: number): string => `${Number((share * 100).toFixed(2))} %`;
 

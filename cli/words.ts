@@ -1,8 +1,3 @@
-/** `1 sample`, `2 samples`: a noun whose plural only takes an s. */
-export function counted(count: number | string, noun: string): string {
-  return `${count} ${noun}${String(count) === '1' ? '' : 's'}`;
-}
-
 /** What a release does while it waits for the activity of that name, in the words of the field. */
 export const activityWords: Readonly<Record<string, string>> = {
   registerRelease: 'registering',

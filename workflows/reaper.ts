@@ -1,5 +1,6 @@
 import { ActivityFailure, isCancellation, setCurrentDetails } from '@temporalio/workflow';
 import type { Unneeded } from '../activities/reaping.ts';
+import { counted } from '../domain/counted.ts';
 import { inspectServings, reapServing } from './housekeeping.ts';
 
 export interface ReaperInput {
@@ -57,7 +58,7 @@ function detailsOf(found: readonly Unneeded[], dryRun: boolean): string {
   if (found.length === 0) return 'Every serving is needed by a route or an active release.';
   const lines = found.map(
     ({ name, gpus, gpuHours, due }) =>
-      `- ${name}: ${gpus} GPUs, ${gpuHours.toFixed(1)} GPU hours wasted${due ? '; its grace is over' : ''}`,
+      `- ${name}: ${counted(gpus, 'GPU')}, ${gpuHours.toFixed(1)} GPU hours wasted${due ? '; its grace is over' : ''}`,
   );
   return [dryRun ? 'Dry run: nothing is removed.' : 'Those whose grace is over are removed.', ...lines].join(
     '\n',

@@ -127,7 +127,7 @@ async function decide(run: Run, { timing }: ReleasePlan): Promise<void> {
 function record(run: Run, verdict: VerdictSummary): void {
   run.state.verdict = verdict.decision;
   run.state.evidence = verdict.evidence;
-  run.tell(`Verdict ${verdict.decision}: ${verdict.summary}`);
+  run.tell(`Verdict ${verdict.summary}`);
 }
 
 async function signOff(run: Run, { timing }: ReleasePlan): Promise<void> {

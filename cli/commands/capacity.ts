@@ -1,6 +1,7 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
+import { counted } from '../../domain/counted.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { type ModelReading, readModelConfig } from '../../domain/serving/architecture.ts';
 import { type CapacityVerdict, checkCapacity, requestsOf } from '../../domain/serving/capacity.ts';
@@ -10,7 +11,6 @@ import { parseYaml } from '../../domain/validation.ts';
 import { EXIT, UsageError } from '../exit.ts';
 import { parseFile } from '../files.ts';
 import { facts, type Output, table } from '../output.ts';
-import { counted } from '../words.ts';
 import { type CommandContext, run } from './context.ts';
 
 const GIB = 2 ** 30;

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
+import { counted } from '../../domain/counted.ts';
 import { type Output, table } from '../output.ts';
-import { counted } from '../words.ts';
 import { run } from './context.ts';
 
 interface Serving {

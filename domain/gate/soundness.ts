@@ -1,3 +1,4 @@
+import { counted } from '../counted.ts';
 import type { Arm } from '../words.ts';
 import { coverageOf, slicesWithTraffic } from './coverage.ts';
 import { guardId, metricInfo } from './metrics.ts';
@@ -35,7 +36,7 @@ export function clockJump(totals: GateTotals): Reason | null {
   const outside = totals.unusable.filter((row) => row.reason === 'outside-window');
   const count = outside.reduce((sum, row) => sum + row.n, 0);
   if (count === 0) return null;
-  return reason(`${tidy(count)} samples are dated outside the canary: a clock jumped`);
+  return reason(`${counted(tidy(count), 'sample')} dated outside the canary: a clock jumped`);
 }
 
 /** What is wrong with the values of one guard; null if nothing speaks against them so far. Those that are usable may still show harm. */

@@ -1,3 +1,4 @@
+import { counted } from '../counted.ts';
 import { digestOf } from '../digest.ts';
 import type { Arm } from '../words.ts';
 import { tCritical, tUpperTail } from './distributions.ts';
@@ -228,11 +229,11 @@ function shortfall({ policy }: GatePlan, { stable, canary }: Record<Arm, ArmCoun
   const users = Math.min(stable.users, canary.users);
   const reasons: Reason[] = [];
   if (samples < policy.minSamples) {
-    const words = `${tidy(samples)} samples in the smaller arm; the policy wants ${tidy(policy.minSamples)}`;
+    const words = `${counted(tidy(samples), 'sample')} in the smaller arm; the policy wants ${tidy(policy.minSamples)}`;
     reasons.push({ code: 'too-few-samples', words });
   }
   if (users < policy.minUsers) {
-    const words = `${tidy(users)} users in the smaller arm; the policy wants ${tidy(policy.minUsers)}`;
+    const words = `${counted(tidy(users), 'user')} in the smaller arm; the policy wants ${tidy(policy.minUsers)}`;
     reasons.push({ code: 'too-few-users', words });
   }
   return reasons;

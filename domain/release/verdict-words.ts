@@ -1,3 +1,4 @@
+import { counted } from '../counted.ts';
 import { gainWords } from '../gate/plan-words.ts';
 import type { Decision, GatePlan, GuardPlan, GuardVerdict, Verdict } from '../gate/types.ts';
 import { duration, percent, tidy } from '../gate/wording.ts';
@@ -9,7 +10,7 @@ const SHOWN = 4;
 export function verdictWords(plan: GatePlan, verdict: Verdict): string {
   const { stable, canary } = verdict.arms;
   const seen =
-    `${tidy(canary.samples)} samples of ${tidy(canary.users)} users on canary, ` +
+    `${counted(tidy(canary.samples), 'sample')} of ${counted(tidy(canary.users), 'user')} on canary, ` +
     `${tidy(stable.samples)} of ${tidy(stable.users)} on stable, after ${duration(verdict.elapsed)}`;
   const byGravity = [...verdict.guards].sort((a, b) => gravity(a) - gravity(b));
   const figures = byGravity.slice(0, SHOWN).flatMap((guard) => {

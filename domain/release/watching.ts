@@ -2,6 +2,7 @@
  * What a look at a canary comes to: a breach, "not yet", or a hold because something could not be measured. Pure; the activities measure,
  * keep the looks and wait.
  */
+import { counted } from '../counted.ts';
 import { digestOf } from '../digest.ts';
 import { figuresDigest } from '../gate/evidence.ts';
 import { look } from '../gate/look.ts';
@@ -213,13 +214,13 @@ export function heldBy(guards: WatchedGuards): string | null {
 }
 
 /** So many of the minimum that the gate asks for; the number alone once it is reached, because the canary goes on. */
-function counted(count: number, minimum: number): string {
-  return count < minimum ? `${count} of ${minimum}` : `${count}`;
+function upTo(count: number, minimum: number, noun: string): string {
+  return count < minimum ? `${count} of ${counted(minimum, noun)}` : counted(count, noun);
 }
 
 function countWords(gate: WatchedGate | null, { minSamples, minUsers }: Policy['gate']): string {
   const { samples, users } = gate?.arms.canary ?? { samples: 0, users: 0 };
-  return `${counted(samples, minSamples)} samples, ${counted(users, minUsers)} users on canary`;
+  return `${upTo(samples, minSamples, 'sample')}, ${upTo(users, minUsers, 'user')} on canary`;
 }
 
 function harmWords({ reasons }: Look): string {

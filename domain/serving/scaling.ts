@@ -1,3 +1,4 @@
+import { counted } from '../counted.ts';
 import { countFlag } from './flags.ts';
 import type { RuntimeSpec, ScalingPolicy } from './serving.ts';
 
@@ -96,7 +97,7 @@ export function floorProblem(
     return {
       field: 'maxReplicas',
       value: scaling.maxReplicas,
-      message: `allows ${scaling.maxReplicas} replicas, and all users need ${floor}`,
+      message: `allows ${counted(scaling.maxReplicas, 'replica')}, and all users need ${floor}`,
       remedy: `Give maxReplicas at least ${floor}, or lower runtime.replicas`,
     };
   }

@@ -93,7 +93,7 @@ test('--once: a better prompt is promoted, a worse one stopped in its canary, a 
     /Evaluation: 30 of 30 cases passed/,
     /weight: 0\.1 asked, 0\.1 observed/,
     /\d+ of 1000 samples/,
-    /Verdict promote: .*quality:judge 0\.\d+ → 0\.\d+/,
+    /Verdict promote; quality:judge 0\.\d+ → 0\.\d+/,
     /ada, an approver, signs revision \w{12} on evidence \w{12}/,
     /weight: 0\.25 asked, 0\.25 observed/,
     /weight: 0\.5 asked, 0\.5 observed/,

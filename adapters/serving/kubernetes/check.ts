@@ -1,3 +1,4 @@
+import { counted } from '../../../domain/counted.ts';
 import { SlipwayError } from '../../../domain/errors.ts';
 import { FIELD_MANAGER, kindsOfServing } from '../../../domain/kubernetes/objects.ts';
 import { renderServing } from '../../../domain/kubernetes/render.ts';
@@ -103,18 +104,18 @@ export function gpuItem(figures: GpuFigures, wanted: WantedGpus): Found {
   const largest = Math.max(...figures.nodes.map(({ total }) => total));
   if (largest < count) {
     return refused(
-      `${want}; no node can ever hold a replica, the largest has ${largest} GPUs (${nodes})`,
-      `Give a replica at most ${largest} GPUs (runtime.gpu.count), or add larger nodes; ${GROWING}`,
+      `${want}; no node can ever hold a replica, the largest has ${counted(largest, 'GPU')} (${nodes})`,
+      `Give a replica at most ${counted(largest, 'GPU')} (runtime.gpu.count), or add larger nodes; ${GROWING}`,
     );
   }
-  const message = `${want}, free are ${figures.free} with room for ${figures.room} replicas (${nodes})`;
+  const message = `${want}, free are ${figures.free} with room for ${counted(figures.room, 'replica')} (${nodes})`;
   if (figures.room >= replicas) return { passed: true, message };
   const closed = obstacleRemedy(figures);
   if (closed !== null) return refused(message, `${closed}; ${GROWING}`);
   if (figures.roomIfEmpty < replicas) {
     return refused(
       `${message}, and for ${figures.roomIfEmpty} if nothing else ran there`,
-      `Ask for at most ${figures.roomIfEmpty} replicas or for fewer GPUs, or add nodes; ${GROWING}`,
+      `Ask for at most ${counted(figures.roomIfEmpty, 'replica')} or for fewer GPUs, or add nodes; ${GROWING}`,
     );
   }
   return refused(

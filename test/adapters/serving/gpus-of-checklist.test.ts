@@ -23,7 +23,7 @@ const tainted = (name: string): Node =>
 test('GPUs that are free pass', () => {
   assert.deepEqual(item([node('gpu-1', 8)], { count: 7 }), {
     passed: true,
-    message: 'wanted 1 × 7 big, free are 7 with room for 1 replicas (gpu-1 7 of 8)',
+    message: 'wanted 1 × 7 big, free are 7 with room for 1 replica (gpu-1 7 of 8)',
   });
 });
 
@@ -62,7 +62,7 @@ test('nodes that are closed', () => {
 test('more replicas than the nodes hold when they are empty', () => {
   const { passed, message, remedy } = item([node('gpu-1', 8)], { count: 4, replicas: 3 });
   assert.equal(passed, false);
-  assert.match(message, /with room for 1 replicas \(gpu-1 7 of 8\), and for 2 if nothing else ran there$/);
+  assert.match(message, /with room for 1 replica \(gpu-1 7 of 8\), and for 2 if nothing else ran there$/);
   assert.match(remedy ?? '', /^Ask for at most 2 replicas/);
 });
 
