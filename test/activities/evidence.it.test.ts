@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createEvidenceActivities } from '../../activities/evidence.ts';
 import type { GuardSubject } from '../../activities/guards.ts';
@@ -11,7 +11,6 @@ import { type ArmMeasurement, type GuardLook, lookAt, readGuard } from '../../do
 import { defaultPolicy, type Policy } from '../../domain/policy/policy.ts';
 import type { ReleasePlan } from '../../domain/release/spec.ts';
 import type { WatchedGate } from '../../domain/release/watching.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { getPlan, listLooks, listVerdicts, windowOf } from '../../store/evidence.ts';
 import { figuresFromSamples } from '../../store/gate-samples.ts';
 import { verifyEvidence } from '../../store/gate-verification.ts';
@@ -19,10 +18,10 @@ import { recordBatch, type SampleRecord } from '../../store/ledger.ts';
 import { getRelease, loadSpec } from '../../store/releases.ts';
 import { ASKED_AT, asAttempt } from '../support/activity.ts';
 import { type CanaryTraffic, canaryTraffic, record } from '../support/canary.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { idOf, sampleOf } from '../support/ledger.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -39,20 +38,8 @@ const policy: Pick<Policy, 'canary' | 'gate'> = {
   },
 };
 
-let postgres: TestPostgres;
-let db: Database;
-let releases: ReturnType<typeof releasesOn>;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-  releases = releasesOn(db);
-});
-
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
+const releases = releasesOn(db);
 
 const arm = (requests: number, value: number | null): ArmMeasurement => ({
   requests: { value: requests },

@@ -1,28 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, test } from 'node:test';
+import { test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createNoticesActivities } from '../../activities/notices.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { listEvents } from '../../store/releases.ts';
 import { asAttempt } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { startReceiver } from '../support/receiver.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-let releases: ReturnType<typeof releasesOn>;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-  releases = releasesOn(db);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
+const releases = releasesOn(db);
 
 type Notification = Parameters<ReturnType<typeof createNoticesActivities>['notify']>[0];
 const notify = (step: Notification): Promise<void> =>

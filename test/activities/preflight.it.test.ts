@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createPreflightActivities, type PreflightDeps } from '../../activities/preflight.ts';
 import { createServingActivities } from '../../activities/serving.ts';
@@ -11,28 +11,17 @@ import { createLocalServing, stopAll } from '../../adapters/serving/local/local.
 import { SlipwayError } from '../../domain/errors.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
 import type { ChecklistItem } from '../../domain/preflight.ts';
-import { type Database, openDatabase } from '../../store/database.ts';
 import { pushGuardrails } from '../../store/guardrails.ts';
 import { listEvents } from '../../store/releases.ts';
 import { type Attempt, asAttempt, watched } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn } from '../support/servings.ts';
-import { startPostgres, type TestPostgres, temporaryFolder } from '../support/stack.ts';
+import { temporaryFolder } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-let releases: ReturnType<typeof releasesOn>;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-  releases = releasesOn(db);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
+const releases = releasesOn(db);
 
 /** A place for servings where nothing is to be known before. */
 const nowhere: ServingAdapter = createLocalServing({ stateDir: servingSandbox().stateDir, command: standIn });

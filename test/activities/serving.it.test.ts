@@ -1,35 +1,24 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ApplicationFailure } from '@temporalio/common';
 import { createServingActivities, keepServings } from '../../activities/serving.ts';
 import { createLocalServing, stopAll } from '../../adapters/serving/local/local.ts';
 import { defaultPolicy } from '../../domain/policy/policy.ts';
-import { type Database, inTransaction, openDatabase } from '../../store/database.ts';
+import { inTransaction } from '../../store/database.ts';
 import { recordProgress } from '../../store/releases.ts';
 import { dropLease, readGeneration, renewLease } from '../../store/routes.ts';
 import { getServing, withServingLock } from '../../store/servings.ts';
 import { asAttempt, watched } from '../support/activity.ts';
+import { databaseOfFile } from '../support/database.ts';
 import { silentLog } from '../support/log.ts';
 import { releasesOn, stepOf } from '../support/releases.ts';
 import { exampleRuntime, servingSandbox, standIn, until } from '../support/servings.ts';
 import { lastingLease } from '../support/slow-gateway.ts';
-import { startPostgres, type TestPostgres } from '../support/stack.ts';
 
-let postgres: TestPostgres;
-let db: Database;
-let releases: ReturnType<typeof releasesOn>;
-
-before(async () => {
-  postgres = await startPostgres();
-  db = openDatabase(postgres.url);
-  releases = releasesOn(db);
-});
-after(async () => {
-  await db.end();
-  await postgres.stop();
-});
+const db = await databaseOfFile();
+const releases = releasesOn(db);
 
 /** Servings of its own for each test, and an application's name that nobody else has. */
 function world(t: TestContext) {
