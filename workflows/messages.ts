@@ -44,6 +44,8 @@ export interface ReleaseOutcome {
   outcome: 'promoted' | 'rolled-back';
   reason: string;
   evidence: string | null;
+  /** What a query would say ever after: nobody has to replay the workflow for it. */
+  status: ReleaseStatus;
 }
 
 /** The workflow type that ends a release whose own workflow ended unfinished. */

@@ -13,6 +13,7 @@ import { duration } from '../domain/gate/wording.ts';
 import { inputProblem, type ReleaseInput, type ReleasePlan } from '../domain/release/spec.ts';
 import type { ReleaseOutcome } from './messages.ts';
 import { Run } from './run.ts';
+import { statusOf } from './state.ts';
 
 /** The story of a release: from a prompt that somebody wrote to the revision that everybody has, or back. */
 export async function release(input: ReleaseInput): Promise<ReleaseOutcome> {
@@ -202,7 +203,8 @@ async function outcomeOf(
   reason: string,
 ): Promise<ReleaseOutcome> {
   await condition(allHandlersFinished);
-  return { release: run.state.release, outcome, reason, evidence: run.state.evidence };
+  const { release, evidence } = run.state;
+  return { release, outcome, reason, evidence, status: statusOf(run.state) };
 }
 
 /** A bad value stops the release; the code is what scripts match on. */

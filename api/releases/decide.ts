@@ -4,7 +4,6 @@ import type { DecisionName } from '../../domain/release/decisions.ts';
 import {
   type Approval,
   type Decision,
-  queries,
   type ReleaseStatus,
   SWEEP_WORKFLOW,
   type SweepInput,
@@ -14,7 +13,7 @@ import {
 } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { codedFailure, isGone, isWorkerSilent, silentWorker } from './failures.ts';
-import { ask, sourcesOf } from './read.ts';
+import { sourcesOf, statusFrom } from './read.ts';
 import { promptly } from './workflow.ts';
 
 /** How long a decision waits for a worker. */
@@ -58,14 +57,15 @@ async function decideWithoutWorkflow(
   name: DecisionName,
   { by, reason: why }: Decision,
 ): Promise<ReleaseStatus | null> {
-  const { row, handle } = await sourcesOf(context, id);
+  const sources = await sourcesOf(context, id);
+  const { row } = sources;
   if (name !== 'abort' || row === null) throw ended(id);
   if (row.endedAt === null) {
     await startSweep(context, id, `aborted by ${by}${why ? `: ${why}` : ''}`);
     return null;
   }
   if (row.stage !== 'rolled-back') throw ended(id);
-  const status = await ask(context, () => handle.query(queries.status));
+  const status = await statusFrom(context, sources);
   // A workflow that a sweep has ended still tells what it was doing then.
   const { stage, phase, reason } = row;
   return status && { ...status, stage, phase, reason, weight: { desired: 0, observed: 0 } };

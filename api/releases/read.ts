@@ -5,7 +5,7 @@ import type { StoryLine } from '../../domain/release/story.ts';
 import type { Arm, Phase, Stage } from '../../domain/words.ts';
 import { type ArmCount, countArms } from '../../store/ledger.ts';
 import { findRelease, listEvents, type ReleaseRow } from '../../store/releases.ts';
-import { queries, type ReleaseStatus } from '../../workflows/messages.ts';
+import { queries, type ReleaseOutcome, type ReleaseStatus } from '../../workflows/messages.ts';
 import type { ApiContext } from '../context.ts';
 import { cannotAnswer, codedFailure, isGone, noSuchRelease } from './failures.ts';
 import { promptly, workflowIdOf } from './workflow.ts';
@@ -73,7 +73,7 @@ export async function sourcesOf({ database, temporal }: ApiContext, id: string):
 }
 
 /** Asks the workflow; null when no worker answers for it or Temporal has forgotten it. */
-export async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>): Promise<T | null> {
+async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>): Promise<T | null> {
   try {
     return await temporal.withDeadline(Date.now() + QUERY_MS, query);
   } catch (error) {
@@ -82,9 +82,23 @@ export async function ask<T>({ temporal }: ApiContext, query: () => Promise<T>):
   }
 }
 
+/**
+ * What the workflow says of its release; null when it cannot say it. One that completed said it with its result: to query it its worker
+ * would have to replay it all, and Temporal's SDK may lose one of two queries that meet there.
+ */
+export async function statusFrom(
+  context: ApiContext,
+  { handle, description }: Sources,
+): Promise<ReleaseStatus | null> {
+  if (description === null) return null;
+  if (description.status.name !== 'COMPLETED') return ask(context, () => handle.query(queries.status));
+  const outcome: ReleaseOutcome = await promptly(context.temporal, () => handle.result());
+  return outcome.status;
+}
+
 export async function viewOf(context: ApiContext, sources: Sources): Promise<ReleaseView> {
-  const { id, row, handle, description } = sources;
-  const status = description === null ? null : await ask(context, () => handle.query(queries.status));
+  const { id, row, description } = sources;
+  const status = await statusFrom(context, sources);
   if (status === null && row === null) return refusedView(id, description);
   const failure = await failureOf(sources);
   const swept = failure !== null && row !== null && row.endedAt !== null;
@@ -171,8 +185,7 @@ async function failureOf({ handle, description }: Sources): Promise<string | nul
 
 /**
  * The story so far, told by the workflow while it runs; null when no worker answers. Afterwards by the store, to which the workflow's last
- * activity told it all: a closed workflow would have to be replayed for it, and Temporal's SDK may lose one of two queries that
- * meet there. One that died is asked all the same for what it told no activity; then comes what its sweep told.
+ * activity told it all. One that died is asked all the same for what it told no activity; then comes what its sweep told.
  */
 export async function storyOf(
   context: ApiContext,

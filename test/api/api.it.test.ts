@@ -95,10 +95,11 @@ describe('the API', () => {
   }
 
   /** A first release of the application, promoted. */
-  async function install(application: string): Promise<void> {
+  async function install(application: string): Promise<string> {
     const id = await start(application);
     await signOff(id);
     await until(id, (view) => view.endedAt !== null);
+    return id;
   }
 
   describe('its description', () => {
@@ -738,6 +739,26 @@ describe('the API', () => {
   });
 
   describe('without a worker', () => {
+    it('shows all of a release that has ended', async () => {
+      const id = await install('through');
+      await fixture.client.workflow.getHandle(`release:${id}`).result();
+      const read = async () => (await as('auditor', 'GET', `/v1/releases/${id}/explain`)).body;
+      const before = await read();
+      await fixture.stopWorker();
+      try {
+        assert.deepEqual(await read(), before);
+        const { release, story } = before as unknown as {
+          release: Answer['body'];
+          story: { stage: string; text: string }[];
+        };
+        assert.deepEqual([release.live, release.stage, release.evidence], [true, 'done', evidence]);
+        assert.ok(story.some(({ text }) => text.startsWith('Signed off by approver')));
+        assert.equal(story.at(-1)?.stage, 'done');
+      } finally {
+        await fixture.startWorker();
+      }
+    });
+
     it('shows what the store has, records an abort, and accepts a release for later', async () => {
       const id = await start('alone');
       await until(id, inStage('sign-off'));

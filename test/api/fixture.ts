@@ -1,3 +1,4 @@
+import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { pino } from 'pino';
 import type { ReleaseActivities } from '../../activities/contract.ts';
@@ -32,6 +33,7 @@ export interface ApiFixture {
   /** Every line that the API logged. */
   logs: string[];
   namespace: string;
+  client: Client;
   startWorker(): Promise<void>;
   stopWorker(): Promise<void>;
   stop(): Promise<void>;
@@ -93,6 +95,7 @@ export async function startApiFixture(): Promise<ApiFixture> {
     keys,
     logs,
     namespace: temporal.namespace,
+    client: new Client({ connection: temporal.connection, namespace: temporal.namespace }),
     startWorker,
     stopWorker: () => stopWorker(),
     async stop() {
