@@ -146,7 +146,10 @@ describe('servings on Kubernetes', { skip: (await whyNoNodes()) ?? false }, () =
     const adapter = await bench.adapter(namespace);
     const serving = exampleServing(2);
     await adapter.apply(serving);
-    const { since } = await followed(adapter, serving.digest, 'ready');
+    await followed(adapter, serving.digest, 'ready');
+    // By all its objects, of which the first may be a second older than the Deployment.
+    const [whole] = await adapter.list();
+    assert.ok(whole?.since);
     // As `kubectl delete --cascade=orphan` does: the ReplicaSet goes on.
     const { AppsV1Api } = await import('@kubernetes/client-node');
     await bench.kubernetes.admin.makeApiClient(AppsV1Api).deleteNamespacedDeployment({
@@ -157,7 +160,7 @@ describe('servings on Kubernetes', { skip: (await whyNoNodes()) ?? false }, () =
     const [orphan] = await adapter.list();
     assert.deepEqual(
       [orphan?.digest, orphan?.state, orphan?.gpus, orphan?.since],
-      [serving.digest, 'stopping', 2, since],
+      [serving.digest, 'stopping', 2, whole.since],
     );
     await adapter.remove(serving.digest);
     await followed(adapter, serving.digest, 'absent');
