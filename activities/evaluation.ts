@@ -1,7 +1,7 @@
 import { cancellationSignal, heartbeat } from '@temporalio/activity';
 import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/common';
 import type { Logger } from 'pino';
-import type { Judge } from '../adapters/judge/judge.ts';
+import { type Judge, type Judgeable, type Judgement, UnjudgeableError } from '../adapters/judge/judge.ts';
 import type { AskEndpoint } from '../adapters/vllm/ask.ts';
 import { digestOf } from '../domain/digest.ts';
 import { SlipwayError } from '../domain/errors.ts';
@@ -45,6 +45,8 @@ const TRY_AGAIN_MS = 2_000;
 /** A replica that says nothing for so long is taken for one that cannot be asked. */
 const ANSWER_WITHIN_MS = 60_000;
 const HEARTBEAT_EVERY_MS = 1_000;
+/** An answer that gets no judgement so many times in a row never will. */
+const JUDGED_AT_MOST = 5;
 
 /** What an evaluation reports to while it runs, and what stops it. */
 export interface EvaluationWatch {
@@ -132,7 +134,9 @@ export async function evaluateRelease(
       const asked = await askAny(deps.ask, rotated(endpoints, index), requests[index], watch.signal);
       answer = await saveCaseAnswer(db, release, index, { ...asked, text: storableText(asked.text) });
     }
-    const verdict = await verdictOf(prompt, test, answer, deps.judge, watch.signal);
+    const verdict = await verdictOf(prompt, test, answer, deps.judge, watch.signal).catch((error) => {
+      throw error instanceof UnjudgeableError ? neverJudged(error, index) : error;
+    });
     await saveCaseVerdict(db, release, index, verdict);
   }
 
@@ -194,6 +198,28 @@ function notMeasurable(message: string, triedFor: number, maxAge: number): Error
   });
 }
 
+/** For good: waiting for it would hold application and GPUs in vain. */
+function neverJudged({ message }: UnjudgeableError, index: number): SlipwayError {
+  const tried = `case ${index + 1} of the golden set cannot be judged: ${message}, ${JUDGED_AT_MOST} times`;
+  return new SlipwayError('NOT_MEASURABLE', tried, {
+    field: `cases[${index}].assert`,
+    remedy:
+      'Word its llm-rubric so that the judge can answer, or use another judge, and start the release again',
+  });
+}
+
+/** @throws UnjudgeableError when the judge has nothing to say of this answer */
+async function judgementOf(judge: Judge, answer: Judgeable, signal: AbortSignal): Promise<Judgement> {
+  for (let times = 1; ; times += 1) {
+    try {
+      return await judge.score(answer, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof UnjudgeableError) || times === JUDGED_AT_MOST) throw error;
+    }
+  }
+}
+
 function rotated<T>(list: readonly T[], by: number): T[] {
   const at = list.length === 0 ? 0 : by % list.length;
   return [...list.slice(at), ...list.slice(0, at)];
@@ -238,7 +264,7 @@ async function verdictOf(
     if (judge === null) throw new TypeError('an llm-rubric without a judge');
     const criteria = String(assertion.value);
     const judgeable = { input: test.vars.input ?? '', output: answer.text, criteria };
-    const { score, rationale } = await judge.score(judgeable, { signal });
+    const { score, rationale } = await judgementOf(judge, judgeable, signal);
     results.push(assertScore(assertion, score, rationale));
   }
   const verdict = judgeCase(test.assert, results, test.threshold);

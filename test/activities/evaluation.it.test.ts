@@ -8,7 +8,7 @@ import {
   evaluateRelease,
 } from '../../activities/evaluation.ts';
 import { createJudge } from '../../adapters/judge/autoevals.ts';
-import type { Judge, Judgeable } from '../../adapters/judge/judge.ts';
+import { type Judge, type Judgeable, UnjudgeableError } from '../../adapters/judge/judge.ts';
 import { createAskEndpoint } from '../../adapters/vllm/ask.ts';
 import { SlipwayError } from '../../domain/errors.ts';
 import { parseGoldenSet } from '../../domain/evaluation/golden.ts';
@@ -236,6 +236,26 @@ test('a rubric is judged by the judge; its outage loses no answer', async () => 
   assert.equal(endpoint.asked.length, 5);
   const results = await listCaseResults(db, release);
   assert.deepEqual(results.get(0)?.verdict?.reasons, ['llm-rubric: scored 0, needs 0.5: because']);
+});
+
+test('an answer that the judge never has a judgement of ends the release with the case; one bad judgement does not', async () => {
+  const endpoint = await endpointThat(() => 'an answer');
+  const release = await releaseOf(questions(2, '{type: llm-rubric, value: is kind}'), [endpoint.url]);
+  let unreadable = 5;
+  const judge: Judge = {
+    score: async ({ input }) => {
+      if (input === 'q1' && unreadable-- > 0) throw new UnjudgeableError('no judgement that can be read');
+      return { score: 1, rationale: null };
+    },
+  };
+  await assert.rejects(evaluate(release, { judge, concurrency: 1 }), (error) => {
+    assert.ok(error instanceof SlipwayError);
+    assert.deepEqual([error.code, error.details.field], ['NOT_MEASURABLE', 'cases[1].assert']);
+    assert.match(error.message, /^case 2 of the golden set cannot be judged: no judgement that can be read/);
+    return true;
+  });
+  unreadable = 4;
+  assert.equal((await evaluate(release, { judge })).summary.passed, true);
 });
 
 test('the judge is told question, answer and criteria, once for each answer', async () => {
