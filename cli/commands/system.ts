@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
+import { UsageError } from '../exit.ts';
 import { table } from '../output.ts';
 import { run } from './context.ts';
 
@@ -63,8 +64,11 @@ export function addSystemCommands(program: Command): void {
     .option('--within <seconds>', 'how long to wait for a worker of it', '300')
     .action(
       run(async ({ output }, build: string, { within }: { within: string }) => {
+        const seconds = Number(within);
+        if (!(seconds > 0 && Number.isFinite(seconds)))
+          throw new UsageError(`--within is not a number of seconds above 0: ${within}`);
         const { setCurrentBuild } = await import('../../deploy/temporal/apply.ts');
-        await setCurrentBuild(build, Number(within) * 1000);
+        await setCurrentBuild(build, seconds * 1000);
         output.result({ build }, () => output.line(`new releases begin on build ${build}`));
       }),
     );

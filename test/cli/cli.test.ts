@@ -56,6 +56,7 @@ describe('exit codes', () => {
 
   for (const args of [
     ['relaese', 'list'],
+    ['temporal', 'set-current', 'b2', '--within', 'soon'],
     ['release', 'create'],
     ['release', 'get'],
     ['release', 'list', '--nonsense'],
