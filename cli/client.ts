@@ -117,7 +117,7 @@ export class ApiClient {
     const why = cause.cause instanceof Error ? cause.cause.message : cause.message;
     return new UnreachableError(
       `the API does not answer at ${this.url}${why ? `: ${why}` : ''}`,
-      'Start it (slipway up), or give its address: --api or SLIPWAY_API_URL',
+      'Start it (npm start, slipway up), or give its address: --api or SLIPWAY_API_URL',
       { cause },
     );
   }

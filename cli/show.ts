@@ -41,16 +41,20 @@ export function showRelease(output: Output, release: Release): void {
     ['canary since', release.canarySince],
     ['ended', release.endedAt],
     ...release.pending.map((pending): [string, string] => ['waiting', pendingText(pending)]),
-    ...(release.stage === 'sign-off' ? [signOffLine(release)] : []),
+    ...askedOfPeople(release),
     ['source', release.live ? null : 'the store: no worker answered'],
   ];
   for (const line of facts(entries)) output.line(line);
 }
 
-/** What a person is asked for: the evidence to read, and the words to sign it with. */
-function signOffLine({ release, evidence }: Release): [string, string] {
+/** What a person is asked for: to let a paused release go on, or the evidence to read and the words to sign it with. */
+function askedOfPeople({ release, stage, phase, reason, evidence }: Release): [string, string][] {
+  // One that waits for a sign-off only is `Paused` too, and has no reason.
+  if (phase === 'Paused' && reason !== null)
+    return [['waiting', `to go on: slipway release resume ${release}`]];
+  if (stage !== 'sign-off') return [];
   const digest = evidence?.replace('sha256:', '').slice(0, 12) ?? 'DIGEST';
-  return ['waiting', `a sign-off: slipway release approve ${release} --evidence ${digest}`];
+  return [['waiting', `a sign-off: slipway release approve ${release} --evidence ${digest}`]];
 }
 
 /** A line a release; a reason is cut to the terminal's width, the whole is in `release get`. */

@@ -5,7 +5,8 @@ import { evidenceDigest } from '../../domain/gate/evidence.ts';
 import { planGate } from '../../domain/gate/plan.ts';
 import { printedPlan } from '../../domain/gate/plan-file.ts';
 import { plotGuard } from '../../domain/gate/text-plot.ts';
-import type { GatePlan } from '../../domain/gate/types.ts';
+import type { GatePlan, Look, ReasonCode } from '../../domain/gate/types.ts';
+import { duration } from '../../domain/gate/wording.ts';
 import { planWords, verdictWords } from '../../domain/release/verdict-words.ts';
 import { EXIT } from '../exit.ts';
 import { policyFile, policyToWire } from '../files.ts';
@@ -173,7 +174,9 @@ async function judge(context: CommandContext, file: string, options: JudgeOption
   const { output } = context;
   const { plan, verdict, looks, rows } = await judgeFile(file, question, output.passing);
   const same = recorded && evidenceDigest(verdict) === recorded.digest;
-  output.result({ verdict, plan, looks, rows, recorded: recorded && { ...recorded, same } }, () => {
+  // A release would have ended there and then: it would never have come to this verdict.
+  const stopped = looks.find(({ harm }) => harm) ?? null;
+  output.result({ verdict, plan, looks, rows, stopped, recorded: recorded && { ...recorded, same } }, () => {
     for (const { guard } of plan.guards) {
       output.line(output.style('bold', guard));
       output.line(plotGuard(guard, looks, { width: 60 }));
@@ -183,6 +186,11 @@ async function judge(context: CommandContext, file: string, options: JudgeOption
     const colour =
       verdict.decision === 'promote' ? 'green' : verdict.decision === 'continue' ? 'yellow' : 'red';
     output.line(output.style(colour, verdictWords(plan, verdict)));
+    const told = options.phase !== undefined || options.release !== undefined;
+    if (!told && verdict.reasons.some(({ code }) => MIXED.includes(code))) {
+      output.line('Was the weight raised meanwhile? Then say since when: --phase TIME=WEIGHT');
+    }
+    if (stopped !== null) output.line(output.style('red', stopWords(stopped)));
     output.line(`judged by the plan ${verdict.planDigest}`);
     for (const line of rowsWords(rows)) output.line(line);
     if (recorded) {
@@ -192,9 +200,25 @@ async function judge(context: CommandContext, file: string, options: JudgeOption
         output.line('Is a sample missing, or the column of an evaluator, also of one that no guard uses?');
         output.line(output.style('red', `${line} is another one: ${recorded.digest}`));
       }
+    } else if (options.release !== undefined) {
+      output.line(`${options.release} has no verdict to compare with`);
     }
   });
-  if (verdict.decision !== 'promote' || same === false) process.exitCode = EXIT.refused;
+  // The looks of a release that has its verdict were taken when they were due, and are on record.
+  const refused = recorded === null ? stopped !== null : !same;
+  if (verdict.decision !== 'promote' || refused) process.exitCode = EXIT.refused;
+}
+
+/** What a ramp looks like to whoever does not know of it. */
+const MIXED: readonly ReasonCode[] = ['sample-ratio', 'both-arms'];
+const HARM: readonly ReasonCode[] = ['harm', 'first-errors'];
+
+/** What the guards of a release would have seen long before the verdict. */
+function stopWords({ elapsed, reasons }: Look): string {
+  const why = reasons
+    .filter(({ code }) => HARM.includes(code))
+    .map(({ guard, words }) => (guard === undefined ? words : `${guard}: ${words}`));
+  return `a guard's look after ${duration(elapsed)} would have stopped the canary: ${why.join('; ')}`;
 }
 
 /** Which rows the verdict is about, and which not. */

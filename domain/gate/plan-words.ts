@@ -72,7 +72,7 @@ function expectation(plan: GatePlan): string {
       ? ''
       : `, or after ${duration(last.after)}, the last horizon, if ${tidy(last.usersNeeded)} do (${pace(last)})`;
   return (
-    'No earlier traffic is known, so nobody can say whether this policy can succeed. A canary as good as the stable arm is ' +
+    'No earlier traffic is known (it takes a time without a canary as long as the first horizon), so nobody can say whether this policy can succeed. A canary as good as the stable arm is ' +
     `${judgedAs(plan)} with ${percent(plan.policy.power)} after ${duration(first.after)} if ${tidy(first.usersNeeded)} users of both arms come by then (new ones: ${pace(first)})${later}.`
   );
 }

@@ -85,14 +85,14 @@ export function metricProblem(metric: GateMetric, plan: GatePlan, totals: GateTo
     return {
       code: 'metric-missing',
       guard,
-      words: `the ${oneSided.arm} arm has no value of ${name} in slice ${oneSided.slice}, though requests went on and the other arm has some${otherNames(plan, totals)}`,
+      words: `the ${oneSided.arm} arm has no value of ${name} in slice ${oneSided.slice + 1}, though requests went on and the other arm has some${otherNames(plan, totals)}`,
     };
   }
   if (silentNow) {
     return {
       code: 'metric-silent',
       guard,
-      words: `neither arm has a value of ${name} in slice ${silent.at(-1)}, though requests went on${otherNames(plan, totals)}`,
+      words: `neither arm has a value of ${name} in slice ${(silent.at(-1) ?? 0) + 1}, though requests went on${otherNames(plan, totals)}`,
     };
   }
   return null;
@@ -198,7 +198,7 @@ export function coverageProblems(plan: GatePlan, totals: GateTotals): Reason[] {
     const { silent } = coverageOf(metric, totals);
     const measured = slices - silent.length;
     if (silent.length === 0 || measured >= wanted) return [];
-    const words = `${metric} was measured in ${measured} of ${slices} slices of ${length}, not in slice ${silent.join(', ')}; a verdict wants ${wanted}`;
+    const words = `${metric} was measured in ${measured} of ${slices} slices of ${length}, not in slice ${silent.map((slice) => slice + 1).join(', ')}; a verdict wants ${wanted}`;
     return [{ code: 'not-covered', guard, words }];
   });
 }

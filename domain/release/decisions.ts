@@ -102,7 +102,10 @@ function approvalRefusal(request: DecisionRequest, release: DecisionContext): Re
       'Wait for the stage sign-off: slipway release watch',
     );
   }
-  if (release.signed) return refuse('the release is signed off already', 'Nothing more is needed');
+  if (release.signed) {
+    const remedy = release.paused ? 'Let it go on: slipway release resume' : 'Nothing more is needed';
+    return refuse('the release is signed off already', remedy);
+  }
   if (request.by === release.requester) {
     return {
       code: 'SIGN_OFF_BY_REQUESTER',

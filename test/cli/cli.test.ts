@@ -226,6 +226,15 @@ describe('reading', () => {
     assert.match(mirrored.stdout, /^shop-1 +canary +Progressing /m);
   });
 
+  it('says of a paused release what lets it go on, and not to sign it', async () => {
+    const held = { ...release, reason: 'paused by ana: lunch' };
+    const stub = await startStub((_asked, response) => json(response, 200, held));
+    const { stdout } = await slipway(['release', 'get', 'shop-1'], stub.env);
+    await stub.stop();
+    assert.match(stdout, /waiting +to go on: slipway release resume shop-1/);
+    assert.doesNotMatch(stdout, /a sign-off/);
+  });
+
   it('lists in columns', async () => {
     const stub = await startStub(({ path }, response) =>
       json(response, 200, path.startsWith('/v1/releases?') ? { releases: [release] } : release),
@@ -706,11 +715,11 @@ promotion: { steps: [1] }
   after(() => rm(folder, { recursive: true }));
 
   /** Half a day of 400 users an arm; every second user of an arm scores high. */
-  function samples(harm: number): string {
+  function samples(harm: number, firstRows = harm): string {
     const rows = Array.from({ length: 1600 }, (_, i) => {
       const user = i % 800;
       const canary = user % 2 === 1;
-      const score = (user % 4 < 2 ? 0.6 : 0.8) - (canary ? harm : 0);
+      const score = (user % 4 < 2 ? 0.6 : 0.8) - (canary ? (i < 400 ? firstRows : harm) : 0);
       const time = new Date(Date.UTC(2026, 0, 5) + i * 27_000).toISOString();
       return `${time},u${user},${canary ? 'canary' : 'stable'},${score.toFixed(2)}`;
     });
@@ -731,6 +740,20 @@ promotion: { steps: [1] }
     assert.equal(code, 1);
     const { verdict } = JSON.parse(stdout) as { verdict: { decision: string } };
     assert.equal(verdict.decision, 'rollback');
+  });
+
+  it('1 for a canary that is fine in the end, when a guard would have stopped it before', async () => {
+    const input = samples(-0.1, 0.3);
+    const judged = (...more: string[]) =>
+      slipway(['gate', 'judge', '-', '--policy', join(folder, 'policy.yaml'), ...more], {}, folder, input);
+    const { code, stdout } = await judged();
+    assert.equal(code, 1);
+    assert.match(stdout, /^promote; /m);
+    assert.match(stdout, /^a guard's look after .* h would have stopped the canary: .*quality:judge/m);
+    const found = JSON.parse((await judged('--json')).stdout) as { stopped: { harm: boolean } };
+    assert.equal(found.stopped.harm, true);
+    const fine = JSON.parse((await judge('same.csv', '--json')).stdout) as { stopped: null };
+    assert.equal(fine.stopped, null);
   });
 
   it('names the cell that cannot be read', async () => {

@@ -39,6 +39,8 @@ describe('the rule of decisions', () => {
     assert.equal(codeOf('approve', {}, { ...sound, evidence: 'sha256:older' }), 'SIGN_OFF_STALE');
     assert.equal(codeOf('approve', {}, { by: 'ben' }), 'SIGN_OFF_STALE');
     assert.equal(codeOf('approve', { signed: true }), 'DECISION_REFUSED');
+    const held = refusalOf('approve', sound, { ...signing, signed: true, paused: true });
+    assert.equal(held?.remedy, 'Let it go on: slipway release resume');
     assert.equal(codeOf('approve', { stopping: true }), 'DECISION_REFUSED');
   });
 
