@@ -36,9 +36,13 @@ const DECISIVE: Record<Decision, readonly string[]> = {
   continue: ['not-yet-horizon', 'not-superior', 'not-covered', 'uneven-scores'],
 };
 
-/** What is said of no guard alone. */
+/** What is said of no guard alone, and whose figures are to be looked at when the canary goes on. */
 function reasonOf({ decision, reasons }: Verdict): string {
   const words = reasons.filter(({ code }) => DECISIVE[decision].includes(code)).map((reason) => reason.words);
+  const unsure = reasons.flatMap(({ code, guard }) => (code === 'not-non-inferior' && guard ? [guard] : []));
+  if (decision === 'continue' && unsure.length > 0) {
+    words.push(`${unsure.join(', ')} may be worse than the limit`);
+  }
   return words.length === 0 ? '' : ` (${words.join('; ')})`;
 }
 

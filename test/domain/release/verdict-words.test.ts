@@ -54,5 +54,9 @@ test('the line of a verdict gives the reason that decided, names the guard that 
   assert.match(healthy.oneDay, /^continue \(both arms had requests in 1 of 7 slices/);
   assert.match(healthy.stray, /^invalid \(1 sample dated outside the canary/);
   assert.equal(healthy.stray.match(/dated outside/g)?.length, 1);
+  assert.match(
+    worded(week({ users: 4000, seed: 7, harm: 0.045 })).full,
+    /^continue \(quality:judge may be worse than the limit\); quality:judge /,
+  );
   assert.match(worded(week({ users: 4000, seed: 7, harm: 0.3 })).full, /^rollback; harm: quality:judge /);
 });
